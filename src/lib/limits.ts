@@ -1,0 +1,9 @@
+/** Every limit on something that grows, with its reason. */
+export const limits = {
+  /** A request body larger than this is refused with 413, as kube-apiserver does (A44). */
+  bodyBytesMax: 3 * 1024 * 1024,
+  /** An object larger than this is not stored: etcd's limit, so that objects stay portable (A44). */
+  objectBytesMax: 1536 * 1024,
+  /** Unsent bytes after which a slow watcher is cut off; it resumes from its version (A90). */
+  watchBufferBytesMax: 16 * 1024 * 1024,
+} as const;
