@@ -4,7 +4,7 @@
  * A call runs on the calling thread, so what `setns` and `unshare` did to that thread counts.
  */
 import { WorldError } from '../../lib/errors.ts';
-import koffi from 'koffi';
+import koffi, { type LibraryHandle } from 'koffi';
 
 /** What may be handed to C: numbers, pointers to bytes, text (copied with a NUL), or NULL. */
 export type LibcArgument = number | bigint | string | ArrayBufferView | null;
@@ -56,10 +56,14 @@ export function libc(name: string, result: LibcType, parameters: LibcType[]): Li
 
 /** As `libc`, but a failure comes back as the negative errno, as the kernel itself says it. */
 export function libcRaw(name: string, result: LibcType, parameters: LibcType[]): LibcFunction {
-  let bound: ((...args: LibcArgument[]) => number) | undefined;
+  let bound: LibcFunction | undefined;
   return (...args) => {
-    bound ??= library().func(name, koffiType(result), parameters.map(koffiType));
-    const value = bound(...args);
+    const call: LibcFunction = (bound ??= library().func(
+      name,
+      koffiType(result),
+      parameters.map(koffiType),
+    ));
+    const value = call(...args);
     return value === -1 ? -koffi.errno() : value;
   };
 }
@@ -77,8 +81,12 @@ export function onReadable(fd: number, callback: () => void): () => void {
 
 /** The name of an error number, such as `ENOENT`; `errno 999` for one nobody knows. */
 export function nameOfErrno(errno: number): string {
-  names ??= new Map(Object.entries(koffi.os.errno).map(([name, value]) => [value, name]));
-  return names.get(errno) ?? MORE_NAMES[errno] ?? `errno ${errno}`;
+  names ??= new Map(
+    [koffi.os.errno, ERRNO, MORE_NAMES].flatMap((table) =>
+      Object.entries(table).map(([name, value]) => [value, name] as const),
+    ),
+  );
+  return names.get(errno) ?? `errno ${errno}`;
 }
 
 /** The number behind a name such as `EAGAIN`. */
@@ -127,37 +135,34 @@ export const ERRNO = {
 export type ErrnoName = keyof typeof ERRNO;
 
 /** Numbers that libuv, and so koffi, has no name for. */
-const MORE_NAMES: Record<number, string> = {
-  6: 'ENXIO',
-  8: 'ENOEXEC',
-  10: 'ECHILD',
-  15: 'ENOTBLK',
-  42: 'ENOMSG',
-  43: 'EIDRM',
-  60: 'ENOSTR',
-  61: 'ENODATA',
-  62: 'ETIME',
-  64: 'ENONET',
-  66: 'EREMOTE',
-  71: 'EPROTO',
-  74: 'EBADMSG',
-  75: 'EOVERFLOW',
-  85: 'ERESTART',
-  87: 'EUSERS',
-  93: 'EPROTONOSUPPORT',
-  94: 'ESOCKTNOSUPPORT',
-  95: 'EOPNOTSUPP',
-  96: 'EPFNOSUPPORT',
-  116: 'ESTALE',
-  122: 'EDQUOT',
+const MORE_NAMES = {
+  ENOEXEC: 8,
+  ENOTBLK: 15,
+  ENOMSG: 42,
+  EIDRM: 43,
+  ENOSTR: 60,
+  ENODATA: 61,
+  ETIME: 62,
+  ENONET: 64,
+  EREMOTE: 66,
+  EPROTO: 71,
+  EBADMSG: 74,
+  EOVERFLOW: 75,
+  ERESTART: 85,
+  EUSERS: 87,
+  EPROTONOSUPPORT: 93,
+  ESOCKTNOSUPPORT: 94,
+  EPFNOSUPPORT: 96,
+  ESTALE: 116,
+  EDQUOT: 122,
 };
 
-let handle: koffi.LibraryHandle | undefined;
+let handle: LibraryHandle | undefined;
 let names: Map<number, string> | undefined;
 let strerror: ((errno: number) => string) | undefined;
 
 /** The program itself: whatever C library Node runs on is already loaded (glibc or musl). */
-function library(): koffi.LibraryHandle {
+function library(): LibraryHandle {
   handle ??= koffi.load(null);
   return handle;
 }
