@@ -1,0 +1,28 @@
+#!/bin/sh
+# Installs what is missing: the npm packages of the lockfile, and the Debian packages named as arguments.
+# Says what it does; does nothing where all is there.
+set -eu
+cd "$(dirname "$0")/.."
+
+if [ ! -x node_modules/.bin/node ] || [ package-lock.json -nt node_modules/.package-lock.json ]; then
+  command -v npm >/dev/null || { echo "Cannot install: npm is missing; install Node.js 20 or newer with npm" >&2; exit 1; }
+  echo "Installing npm packages (once)"
+  npm ci --loglevel=error --no-progress
+  touch node_modules/.package-lock.json
+fi
+
+missing=
+for package in "$@"; do
+  dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q '^install ok installed$' || missing="$missing $package"
+done
+if [ -n "$missing" ]; then
+  echo "Installing Debian packages:$missing"
+  if [ "$(id -u)" != 0 ]; then
+    echo "Cannot install$missing: not root; run: sudo apt-get install$missing" >&2
+    exit 1
+  fi
+  # shellcheck disable=SC2086 # one word per package
+  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing; } >/tmp/fairlead-apt.$$ 2>&1 ||
+    { cat /tmp/fairlead-apt.$$ >&2; rm -f /tmp/fairlead-apt.$$; exit 1; }
+  rm -f /tmp/fairlead-apt.$$
+fi
