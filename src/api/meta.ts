@@ -82,3 +82,11 @@ export function keyOf(object: KubeObject): Key {
   const { namespace, name } = object.metadata;
   return namespace === undefined ? { name } : { namespace, name };
 }
+
+/** The opposite of `keyText`. */
+export function parseKeyText(text: string): Key {
+  const slash = text.indexOf('/');
+  return slash < 0
+    ? { name: text }
+    : { namespace: text.slice(0, slash), name: text.slice(slash + 1) };
+}

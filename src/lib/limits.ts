@@ -6,4 +6,14 @@ export const limits = {
   objectBytesMax: 1536 * 1024,
   /** Unsent bytes after which a slow watcher is cut off; it resumes from its version (A90). */
   watchBufferBytesMax: 16 * 1024 * 1024,
+  /** The first pause before a broken list or watch is tried again; it doubles. */
+  watchRetryMs: 10,
+  /** The longest such pause: a server that comes back is noticed within this time. */
+  watchRetryMsMax: 3000,
+  /** A stream that lived this long was sound: its end is followed by no pause. */
+  watchSettledMs: 1000,
+  /** The first pause before a failed reconcile is tried again; it doubles. */
+  reconcileRetryMs: 5,
+  /** The longest such pause. */
+  reconcileRetryMsMax: 30_000,
 } as const;
