@@ -13,18 +13,52 @@ const rules: Record<string, Rule> = {
   api: { imports: ['lib'], because: 'the kinds are plain data' },
   store: { imports: ['lib', 'api'], because: 'it keeps objects and knows no protocol' },
   client: { imports: ['lib', 'api'], because: 'it talks to any API server, not only ours' },
-  apiserver: { imports: ['lib', 'api', 'store', 'client'], because: 'from client it takes only the type it realises in process' },
+  apiserver: {
+    imports: ['lib', 'api', 'store', 'client'],
+    because: 'from client it takes only the type it realises in process',
+  },
   controllers: { imports: ['lib', 'api', 'client'], because: 'they run against any API server' },
-  node: { imports: ['lib', 'api', 'client', 'kernel'], because: 'it runs pods and leaves Services to the proxy' },
+  node: {
+    imports: ['lib', 'api', 'client', 'kernel'],
+    because: 'it runs pods and leaves Services to the proxy',
+  },
   plan: { imports: ['lib', 'api'], because: 'it is pure: objects in, plan out' },
-  proxy: { imports: ['lib', 'api', 'client', 'plan', 'kernel'], because: 'it realises the plan on the kernel' },
+  proxy: {
+    imports: ['lib', 'api', 'client', 'plan', 'kernel'],
+    because: 'it realises the plan on the kernel',
+  },
   dns: { imports: ['lib', 'api', 'client', 'kernel'], because: 'it answers from the watch' },
   lab: {
-    imports: ['lib', 'kernel', 'api', 'store', 'client', 'apiserver', 'controllers', 'node', 'plan', 'proxy', 'dns'],
+    imports: [
+      'lib',
+      'kernel',
+      'api',
+      'store',
+      'client',
+      'apiserver',
+      'controllers',
+      'node',
+      'plan',
+      'proxy',
+      'dns',
+    ],
     because: 'it brings everything up; the command line stands on it',
   },
   cli: {
-    imports: ['lib', 'kernel', 'api', 'store', 'client', 'apiserver', 'controllers', 'node', 'plan', 'proxy', 'dns', 'lab'],
+    imports: [
+      'lib',
+      'kernel',
+      'api',
+      'store',
+      'client',
+      'apiserver',
+      'controllers',
+      'node',
+      'plan',
+      'proxy',
+      'dns',
+      'lab',
+    ],
     because: 'nothing imports it',
   },
 };
@@ -37,7 +71,8 @@ const packages: Record<string, { readonly only: string; readonly because: string
   pino: { only: 'src/lib/log.ts', because: 'one logger for all' },
 };
 
-const importPattern = /(?:^|\n)\s*(?:import|export)\s[^;]*?from\s+'([^']+)'|import\('([^']+)'\)|^import '([^']+)'/g;
+const importPattern =
+  /(?:^|\n)\s*(?:import|export)\s[^;]*?from\s+'([^']+)'|import\('([^']+)'\)|^import '([^']+)'/g;
 
 /** One line per import that breaks a rule. */
 export function violationsIn(file: string, source: string): string[] {

@@ -7,24 +7,33 @@ import { basename } from 'node:path';
 
 /** Item ids a contract defines: `- **P12** …`, table rows `| **P57** |`, and the like. */
 export function idsDefined(markdown: string): string[] {
-  const ids = [...markdown.matchAll(/^(?:-|\|)\s*\*\*([A-Z]+\d+[a-z]?)\*\*/gm)].map((match) => match[1]!);
+  const ids = [...markdown.matchAll(/^(?:-|\|)\s*\*\*([A-Z]+\d+[a-z]?)\*\*/gm)].map(
+    (match) => match[1]!,
+  );
   return [...new Set(ids)];
 }
 
 /** Ids that test names claim, with the files that claim them. */
-export function idsClaimed(sources: readonly { file: string; source: string }[]): Map<string, string[]> {
+export function idsClaimed(
+  sources: readonly { file: string; source: string }[],
+): Map<string, string[]> {
   const claimed = new Map<string, string[]>();
   for (const { file, source } of sources) {
     for (const match of source.matchAll(/\[([A-Z]\d+[a-z]?(?:[ ,]+[A-Z]\d+[a-z]?)*)\]/g)) {
-      for (const id of match[1]!.split(/[ ,]+/)) claimed.set(id, [...(claimed.get(id) ?? []), file]);
+      for (const id of match[1]!.split(/[ ,]+/))
+        claimed.set(id, [...(claimed.get(id) ?? []), file]);
     }
   }
   return claimed;
 }
 
 if (import.meta.main) {
-  const contracts = globSync('docs/spec/*.md').toSorted().map((file) => ({ name: basename(file, '.md'), ids: idsDefined(readFileSync(file, 'utf8')) }));
-  const tests = globSync(['src/**/*.test.ts', 'test/**/*.test.ts', 'tools/*.test.ts']).filter((file) => !file.startsWith('tools/spec'));
+  const contracts = globSync('docs/spec/*.md')
+    .toSorted()
+    .map((file) => ({ name: basename(file, '.md'), ids: idsDefined(readFileSync(file, 'utf8')) }));
+  const tests = globSync(['src/**/*.test.ts', 'test/**/*.test.ts', 'tools/*.test.ts']).filter(
+    (file) => !file.startsWith('tools/spec'),
+  );
   const claimed = idsClaimed(tests.map((file) => ({ file, source: readFileSync(file, 'utf8') })));
   const known = new Set(contracts.flatMap((contract) => contract.ids));
   for (const { name, ids } of contracts) {
@@ -33,7 +42,8 @@ if (import.meta.main) {
     if (open.length > 0) console.log(`  open: ${open.join(' ')}`);
   }
   const unknown = [...claimed].filter(([id]) => !known.has(id));
-  for (const [id, files] of unknown) console.error(`no contract has an item ${id}, named in ${files.join(', ')}`);
+  for (const [id, files] of unknown)
+    console.error(`no contract has an item ${id}, named in ${files.join(', ')}`);
   console.log(`${contracts.length} contracts and ${tests.length} test files read`);
   if (unknown.length > 0 || contracts.length === 0 || tests.length === 0) process.exit(1);
 }

@@ -18,12 +18,19 @@ const fileSecondsMax = 900;
 
 function chosen(pattern: string): string[] {
   const files = globSync(pattern).toSorted();
-  return wanted.length === 0 ? files : files.filter((file) => wanted.some((part) => file.includes(part)));
+  return wanted.length === 0
+    ? files
+    : files.filter((file) => wanted.some((part) => file.includes(part)));
 }
 
 function count(name: string, output: string, status: number | null): void {
-  const read = (label: string) => Number(new RegExp(`^ℹ ${label} (\\d+)$`, 'm').exec(output)?.[1] ?? 0);
-  const tally = { passed: read('pass'), failed: read('fail') + read('cancelled'), skipped: read('skipped') };
+  const read = (label: string) =>
+    Number(new RegExp(`^ℹ ${label} (\\d+)$`, 'm').exec(output)?.[1] ?? 0);
+  const tally = {
+    passed: read('pass'),
+    failed: read('fail') + read('cancelled'),
+    skipped: read('skipped'),
+  };
   // A file that died before it reported, or that ran nothing, has failed whatever it printed.
   if (tally.failed === 0 && (status !== 0 || tally.passed + tally.skipped === 0)) tally.failed = 1;
   if (tally.failed > 0) failedFiles.push(name);
@@ -50,7 +57,8 @@ function runNode(name: string, args: string[], wrapper: string[] = []): void {
     console.log(output);
     console.log(`FAILED ${name} (${seconds} s)`);
   } else {
-    for (const line of output.split('\n').filter((text) => text.startsWith('﹣'))) console.log(line);
+    for (const line of output.split('\n').filter((text) => text.startsWith('﹣')))
+      console.log(line);
     console.log(`ok ${name} (${seconds} s)`);
   }
 }
@@ -65,11 +73,24 @@ if (wanted.length === 0) {
 }
 
 const units = chosen('{src,tools,bench}/**/*.test.ts');
-if (units.length > 0) runNode(`${units.length} unit test files`, ['--test-concurrency=2', ...units]);
+if (units.length > 0)
+  runNode(`${units.length} unit test files`, ['--test-concurrency=2', ...units]);
 
 // A network of its own without an uplink; its own mounts, so that pinned namespaces vanish with it.
-const isolated = ['unshare', '--net', '--mount', '--propagation', 'private', '--', 'sh', '-c', 'ip link set lo up && exec "$@"', 'sh'];
-for (const file of [...chosen('test/kernel/**/*.test.ts'), ...chosen('test/e2e/**/*.test.ts')]) runNode(file, [file], isolated);
+const isolated = [
+  'unshare',
+  '--net',
+  '--mount',
+  '--propagation',
+  'private',
+  '--',
+  'sh',
+  '-c',
+  'ip link set lo up && exec "$@"',
+  'sh',
+];
+for (const file of [...chosen('test/kernel/**/*.test.ts'), ...chosen('test/e2e/**/*.test.ts')])
+  runNode(file, [file], isolated);
 
 for (const name of failedFiles) console.log(`failed: ${name}`);
 const skipped = total.skipped > 0 ? `, ${total.skipped} skipped` : '';

@@ -1,0 +1,112 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { UserError } from '../lib/errors.ts';
+import { parseCidr } from '../lib/ip.ts';
+import { planLab, type HostFacts, type LabRequest } from './config.ts';
+
+const emptyHost: HostFacts = { routes: [], labs: [] };
+const plain: LabRequest = { name: 'lab', nodes: 3, ipFamily: 'ipv4' };
+
+test('the defaults are those of the README', () => {
+  const lab = planLab(plain, emptyHost, 6443);
+  assert.deepEqual(lab.serviceCidrs, ['10.96.0.0/16']);
+  assert.deepEqual(lab.podCidrs, ['10.244.0.0/16']);
+  assert.deepEqual(lab.clusterDns, ['10.96.0.10']);
+  assert.deepEqual(lab.nodes[2], {
+    name: 'node-3',
+    ips: ['172.29.0.13'],
+    podCidrs: ['10.244.2.0/24'],
+  });
+});
+
+test('a dual-stack lab has an address of each family everywhere', () => {
+  const lab = planLab({ ...plain, ipFamily: 'dual' }, emptyHost, 6443);
+  assert.deepEqual(lab.serviceCidrs, ['10.96.0.0/16', 'fd00:10:96::/112']);
+  assert.deepEqual(lab.nodes[0]?.podCidrs, ['10.244.0.0/24', 'fd00:10:244::/64']);
+  assert.deepEqual(lab.hostIPs, ['172.29.0.1', 'fd00:172:29::1']);
+});
+
+test('a second lab takes other ranges than the first', () => {
+  const first = planLab(plain, emptyHost, 6443);
+  const routes = [...first.serviceCidrs, ...first.podCidrs, ...first.nodeCidrs].map((text) => ({
+    cidr: parseCidr(text)!,
+    device: first.bridge,
+  }));
+  const second = planLab({ ...plain, name: 'other' }, { routes, labs: [first] }, 6444);
+  assert.deepEqual(
+    [second.index, second.serviceCidrs, second.podCidrs],
+    [1, ['10.97.0.0/16'], ['10.243.0.0/16']],
+  );
+});
+
+const refusals: {
+  name: string;
+  request: Partial<LabRequest>;
+  host?: HostFacts;
+  message: RegExp;
+}[] = [
+  { name: 'no node', request: { nodes: 0 }, message: /--nodes is 0/ },
+  { name: 'half a node', request: { nodes: 1.5 }, message: /--nodes is 1.5/ },
+  { name: 'a name with a slash', request: { name: 'a/b' }, message: /lab name "a\/b"/ },
+  {
+    name: 'no range',
+    request: { serviceCidrs: ['10.96.0.0'] },
+    message: /--service-cidr "10.96.0.0"/,
+  },
+  {
+    name: 'a v4 service range in a v6 lab',
+    request: { ipFamily: 'ipv6', serviceCidrs: ['10.0.0.0/16'] },
+    message: /no ipv6 range/,
+  },
+  {
+    name: 'one range in a dual lab',
+    request: { ipFamily: 'dual', podCidrs: ['10.0.0.0/16'] },
+    message: /no ipv6 range/,
+  },
+  {
+    name: 'a service range too small for the DNS address',
+    request: { serviceCidrs: ['10.96.0.0/28'] },
+    message: /must be between \/8 and \/27/,
+  },
+  {
+    name: 'a v6 service range too large',
+    request: { ipFamily: 'ipv6', serviceCidrs: ['fd00:1::/64'] },
+    message: /must be between \/108 and \/123/,
+  },
+  {
+    name: 'a pod range too small for the nodes',
+    request: { podCidrs: ['10.244.0.0/23'] },
+    message: /3 nodes need a \/24 each/,
+  },
+  {
+    name: 'pods over services',
+    request: { podCidrs: ['10.96.0.0/20'] },
+    message: /--service-cidr 10.96.0.0\/16 overlaps --pod-cidr 10.96.0.0\/20/,
+  },
+  {
+    name: 'pods over the node network',
+    request: { podCidrs: ['172.29.0.0/16'] },
+    message: /overlaps the node network/,
+  },
+  {
+    name: 'a host route in the way',
+    request: {},
+    host: { routes: [{ cidr: parseCidr('10.96.4.0/24')!, device: 'vpn0' }], labs: [] },
+    message: /--service-cidr 10.96.0.0\/16 overlaps the host's route to 10.96.4.0\/24 by vpn0/,
+  },
+  {
+    name: 'a v6 host route in the way',
+    request: { ipFamily: 'ipv6' },
+    host: { routes: [{ cidr: parseCidr('fd00:10::/32')!, device: 'vpn0' }], labs: [] },
+    message: /overlaps the host's route to fd00:10::\/32/,
+  },
+];
+
+for (const { name, request, host, message } of refusals) {
+  test(`refuses ${name}`, () => {
+    assert.throws(
+      () => planLab({ ...plain, ...request }, host ?? emptyHost, 6443),
+      (error) => error instanceof UserError && message.test(error.message),
+    );
+  });
+}
