@@ -16,4 +16,8 @@ export const limits = {
   reconcileRetryMs: 5,
   /** The longest such pause. */
   reconcileRetryMsMax: 30_000,
+  /** Changes remembered per kind for watches that resume; older versions get 410 (A85). */
+  historyEventsMax: 1024,
+  /** Bytes of JSON remembered per kind; parsed objects take about three times as much. */
+  historyBytesMax: 2 * 1024 * 1024,
 } as const;
