@@ -20,4 +20,14 @@ export const limits = {
   historyEventsMax: 1024,
   /** Bytes of JSON remembered per kind; parsed objects take about three times as much. */
   historyBytesMax: 2 * 1024 * 1024,
+  /** Objects per page of a list: some hundred kilobytes a body. */
+  listPageItems: 500,
+  /** A request without an answer is given up after this. */
+  requestTimeoutMs: 30_000,
+  /** A watch is renewed after this to twice this, so that servers can move load (client-go: 5-10 min). */
+  watchSeconds: 300,
+  /** What a peer may send on one stream before we have read it. */
+  streamWindowBytes: 256 * 1024,
+  /** The same for all streams of a connection together. */
+  connectionWindowBytes: 16 * 1024 * 1024,
 } as const;

@@ -1,0 +1,131 @@
+/** One HTTP/2 connection to an API server, made when needed and made again when it broke. */
+import { readFileSync } from 'node:fs';
+import http2, { type ClientHttp2Session, type OutgoingHttpHeaders } from 'node:http2';
+import { limits } from '../lib/limits.ts';
+
+/** Who we are and whom we believe; everything PEM text. */
+export type Credentials = {
+  /** The certificate authority of the server; absent: those the machine trusts. */
+  readonly ca?: string;
+  readonly cert?: string;
+  readonly key?: string;
+  readonly token?: string;
+  /** Read again every minute: a mounted token is replaced before it runs out. */
+  readonly tokenFile?: string;
+  /** The name the server's certificate must carry, when it is not the host of its address. */
+  readonly serverName?: string;
+  /** Believe any server. */
+  readonly insecure?: boolean;
+};
+
+export type Connection = {
+  /** The headers that say who we are. */
+  headers(): OutgoingHttpHeaders;
+  /** Sends a request; settles when the answer's head is here. */
+  open(
+    headers: OutgoingHttpHeaders,
+    options: { body?: string; signal?: AbortSignal },
+  ): Promise<{ stream: http2.ClientHttp2Stream; status: number }>;
+  close(): void;
+};
+
+/** How often a quiet connection is asked whether it lives, and how long the answer may take. */
+const pingEveryMs = 10_000;
+
+const tokenLifeMs = 60_000;
+
+/** Connects to `server` at the first request. */
+export function createConnection(options: Credentials & { server: string }): Connection {
+  let session: ClientHttp2Session | undefined;
+  let closed = false;
+  const token = tokenSource(options);
+  const current = (): ClientHttp2Session => {
+    if (closed) throw new Error('the client is closed');
+    if (session === undefined || session.closed || session.destroyed) session = connect(options);
+    return session;
+  };
+  return {
+    headers: () => bearer(token()),
+    open: (headers, request) => openStream(current(), headers, request),
+    close() {
+      closed = true;
+      session?.destroy();
+    },
+  };
+}
+
+function bearer(token: string | undefined): OutgoingHttpHeaders {
+  return token === undefined ? {} : { authorization: `Bearer ${token}` };
+}
+
+function tokenSource({ token, tokenFile }: Credentials): () => string | undefined {
+  if (tokenFile === undefined) return () => token;
+  let text = '';
+  let readAt = -Infinity;
+  return () => {
+    if (performance.now() - readAt > tokenLifeMs) {
+      text = readFileSync(tokenFile, 'utf8').trim();
+      readAt = performance.now();
+    }
+    return text;
+  };
+}
+
+function connect(options: Credentials & { server: string }): ClientHttp2Session {
+  const { ca, cert, key, serverName, insecure, server } = options;
+  const session = http2.connect(server, {
+    ...(ca === undefined ? {} : { ca }),
+    ...(cert === undefined ? {} : { cert }),
+    ...(key === undefined ? {} : { key }),
+    ...(serverName === undefined ? {} : { servername: serverName }),
+    ...(insecure === true ? { rejectUnauthorized: false } : {}),
+    ALPNProtocols: ['h2'],
+    settings: { enablePush: false, initialWindowSize: limits.streamWindowBytes },
+  });
+  // A watch nobody reads must not use up the window all streams share.
+  session.once('connect', () => session.setLocalWindowSize(limits.connectionWindowBytes));
+  session.once('connect', () => session.socket.setNoDelay(true));
+  // Whoever waits for an answer hears of the error through the stream.
+  session.on('error', () => session.destroy());
+  session.on('goaway', () => session.close());
+  watchOver(session);
+  return session;
+}
+
+/** Without this a peer that vanished without a word would leave every watch waiting for ever. */
+function watchOver(session: ClientHttp2Session): void {
+  let answered = true;
+  const timer = setInterval(() => {
+    if (session.connecting) return;
+    if (!answered) session.destroy(new Error('the server stopped answering'));
+    else if (!session.closed) {
+      answered = false;
+      session.ping(() => (answered = true));
+    }
+  }, pingEveryMs);
+  timer.unref();
+  session.once('close', () => clearInterval(timer));
+}
+
+function openStream(
+  session: ClientHttp2Session,
+  headers: OutgoingHttpHeaders,
+  { body, signal }: { body?: string; signal?: AbortSignal },
+): Promise<{ stream: http2.ClientHttp2Stream; status: number }> {
+  return new Promise((resolve, reject) => {
+    const onSessionError = (error: Error) => reject(error);
+    const stream = session.request(headers, {
+      endStream: body === undefined,
+      ...(signal === undefined ? {} : { signal }),
+    });
+    session.once('error', onSessionError);
+    stream.once('response', (head) => resolve({ stream, status: Number(head[':status']) }));
+    stream.once('error', reject);
+    stream.once('close', () => {
+      session.off('error', onSessionError);
+      // No effect once the head was here.
+      reject(new Error('the connection was closed before an answer came'));
+    });
+    if (body !== undefined) stream.end(body);
+  });
+}

@@ -1,0 +1,254 @@
+/**
+ * The client over HTTPS. All requests and watches of a process share one HTTP/2 connection: one TLS
+ * handshake at start-up and one socket's memory, however many resources are watched. Flow control
+ * holds a watch back that its reader does not follow.
+ */
+import http2 from 'node:http2';
+import { apiVersionOf, type Resource } from '../api/resources.ts';
+import type { Key, KubeObject } from '../api/meta.ts';
+import { ApiError, failure, type Status } from '../api/status.ts';
+import { WorldError, messageOf } from '../lib/errors.ts';
+import { limits } from '../lib/limits.ts';
+import type {
+  Client,
+  DeleteOptions,
+  List,
+  ListOptions,
+  PatchType,
+  WatchEvent,
+  WatchOptions,
+} from './client.ts';
+import { createConnection, type Connection, type Credentials } from './connection.ts';
+import { splitLines } from './lines.ts';
+
+export type HttpClientOptions = Credentials & {
+  /** Such as `https://172.29.0.1:6443`. */
+  readonly server: string;
+  readonly userAgent?: string;
+};
+
+/** A client that owns a connection; `close` lets the process end. */
+export type HttpClient = Client & { close(): void; [Symbol.dispose](): void };
+
+type Request = {
+  readonly method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
+  readonly path: string;
+  readonly query?: Record<string, string | undefined>;
+  readonly body?: unknown;
+  readonly contentType?: string;
+  readonly signal?: AbortSignal;
+};
+
+const patchContentTypes: Record<PatchType, string> = {
+  json: 'application/json-patch+json',
+  merge: 'application/merge-patch+json',
+  strategic: 'application/strategic-merge-patch+json',
+};
+
+/** A client of the API server at `server`. It connects at the first request. */
+export function createHttpClient(options: HttpClientOptions): HttpClient {
+  const connection = createConnection(options);
+  const send = <T>(request: Request) => requestJson<T>(connection, options, request);
+  return {
+    get: (resource, key) => send({ method: 'GET', path: pathOf(resource, key) }),
+    list: (resource, list = {}) => listAll(send, resource, list),
+    watch: (resource, watch) => watchEvents(connection, options, { resource, watch }),
+    create: (resource, object) =>
+      send({
+        method: 'POST',
+        path: pathOf(resource, namespaceOnly(object.metadata.namespace)),
+        body: withType(resource, object),
+      }),
+    update: (resource, object, { subresource } = {}) =>
+      send({
+        method: 'PUT',
+        path: pathOf(resource, object.metadata, subresource),
+        body: withType(resource, object),
+      }),
+    patch: (resource, key, patch, { type, subresource }) =>
+      send({
+        method: 'PATCH',
+        path: pathOf(resource, key, subresource),
+        body: patch,
+        contentType: patchContentTypes[type],
+      }),
+    async delete(resource: Resource, key: Key, how: DeleteOptions = {}) {
+      const body = { kind: 'DeleteOptions', apiVersion: 'v1', ...how };
+      await send({ method: 'DELETE', path: pathOf(resource, key), body });
+    },
+    post: (resource, key, subresource, body) =>
+      send({ method: 'POST', path: pathOf(resource, key, subresource), body }),
+    close: () => connection.close(),
+    [Symbol.dispose]: () => connection.close(),
+  };
+}
+
+/** Objects inside a list carry no kind; a body must (A24). */
+function withType(resource: Resource, object: KubeObject): KubeObject {
+  if (object.kind !== undefined && object.apiVersion !== undefined) return object;
+  return { ...object, kind: resource.kind, apiVersion: apiVersionOf(resource) };
+}
+
+function namespaceOnly(namespace: string | undefined): Partial<Key> {
+  return namespace === undefined ? {} : { namespace };
+}
+
+/** `/apis/apps/v1/namespaces/shop/deployments/web/status` (A4). */
+export function pathOf(resource: Resource, key: Partial<Key>, subresource?: string): string {
+  const parts = resource.group === '' ? ['', 'api'] : ['', 'apis', resource.group];
+  parts.push(resource.version);
+  if (resource.namespaced && key.namespace !== undefined) {
+    parts.push('namespaces', encodeURIComponent(key.namespace));
+  }
+  parts.push(resource.resource);
+  if (key.name !== undefined && key.name !== '') parts.push(encodeURIComponent(key.name));
+  if (subresource !== undefined) parts.push(subresource);
+  return parts.join('/');
+}
+
+type ListBody<T> = { metadata?: { resourceVersion?: string; continue?: string }; items?: T[] };
+
+/** Reads page after page, so that neither side holds one huge body. */
+async function listAll<T>(
+  send: <B>(request: Request) => Promise<B>,
+  resource: Resource,
+  options: ListOptions,
+): Promise<List<T>> {
+  const items: T[] = [];
+  let next: string | undefined;
+  let resourceVersion: string;
+  do {
+    const page: ListBody<T> = await send<ListBody<T>>({
+      method: 'GET',
+      path: pathOf(resource, namespaceOnly(options.namespace)),
+      query: { ...selection(options), limit: String(limits.listPageItems), continue: next },
+    });
+    for (const item of page.items ?? []) items.push(item);
+    resourceVersion = page.metadata?.resourceVersion ?? '';
+    next = page.metadata?.continue;
+  } while (next !== undefined && next !== '');
+  return { items, resourceVersion };
+}
+
+function selection(options: ListOptions): Record<string, string | undefined> {
+  return { labelSelector: options.labelSelector, fieldSelector: options.fieldSelector };
+}
+
+async function requestJson<T>(
+  connection: Connection,
+  options: HttpClientOptions,
+  request: Request,
+): Promise<T> {
+  const signal = request.signal ?? AbortSignal.timeout(limits.requestTimeoutMs);
+  const stream = await open(connection, options, { ...request, signal });
+  const text = await readText(stream, options.server);
+  const code = stream.status;
+  if (code >= 400) throw refusal(code, text);
+  return JSON.parse(text) as T;
+}
+
+type OpenStream = { readonly stream: http2.ClientHttp2Stream; readonly status: number };
+
+/** Sends the request; settles with the answer's head. A GET is tried once more on a new connection. */
+async function open(
+  connection: Connection,
+  options: HttpClientOptions,
+  request: Request,
+): Promise<OpenStream> {
+  const headers = connection.headers();
+  const body = request.body === undefined ? undefined : JSON.stringify(request.body);
+  const send = async () =>
+    await connection.open(
+      {
+        ...headers,
+        ':method': request.method,
+        ':path': request.path + queryText(request.query),
+        accept: 'application/json',
+        'user-agent': options.userAgent ?? 'fairlead',
+        ...(body === undefined
+          ? {}
+          : { 'content-type': request.contentType ?? 'application/json' }),
+      },
+      {
+        ...(body === undefined ? {} : { body }),
+        ...(request.signal && { signal: request.signal }),
+      },
+    );
+  try {
+    return await send();
+  } catch (error) {
+    if (request.method === 'GET' && request.signal?.aborted !== true) {
+      return await send().catch((again: unknown) => {
+        throw unreachable(options.server, again);
+      });
+    }
+    throw unreachable(options.server, error);
+  }
+}
+
+function unreachable(server: string, cause: unknown): WorldError {
+  const message = `Cannot reach API server "${server}": ${messageOf(cause)}`;
+  return new WorldError('API_UNREACHABLE', message, { cause });
+}
+
+async function readText({ stream }: OpenStream, server: string): Promise<string> {
+  stream.setEncoding('utf8');
+  let text = '';
+  try {
+    for await (const chunk of stream) text += chunk as string;
+  } catch (error) {
+    throw unreachable(server, error);
+  }
+  return text;
+}
+
+function refusal(code: number, text: string): ApiError {
+  try {
+    const status = JSON.parse(text) as Status;
+    if (status.kind === 'Status') return new ApiError({ code, ...status });
+  } catch (error) {
+    // Something between us and the API server answered; its words are all there is to tell.
+    if (!(error instanceof SyntaxError)) throw error;
+  }
+  return failure(code, 'Unknown', text.trim() || `the server answered with status ${code}`);
+}
+
+function queryText(query: Request['query']): string {
+  const present = Object.entries(query ?? {}).filter(([, value]) => value !== undefined);
+  const text = new URLSearchParams(present as [string, string][]).toString();
+  return text === '' ? '' : `?${text}`;
+}
+
+async function* watchEvents<T>(
+  connection: Connection,
+  options: HttpClientOptions,
+  { resource, watch }: { resource: Resource; watch: WatchOptions },
+): AsyncGenerator<WatchEvent<T>> {
+  const seconds = Math.round(limits.watchSeconds * (1 + Math.random()));
+  const opened = await open(connection, options, {
+    method: 'GET',
+    path: pathOf(resource, namespaceOnly(watch.namespace)),
+    query: {
+      ...selection(watch),
+      watch: '1',
+      allowWatchBookmarks: 'true',
+      timeoutSeconds: String(seconds),
+      resourceVersion: watch.resourceVersion,
+    },
+    signal: watch.signal,
+  });
+  const code = opened.status;
+  if (code >= 400) throw refusal(code, await readText(opened, options.server));
+  try {
+    for await (const line of splitLines(opened.stream, limits.watchBufferBytesMax)) {
+      const event = JSON.parse(line) as { type: string; object: unknown };
+      if (event.type === 'ERROR') throw new ApiError(event.object as Status);
+      yield event as WatchEvent<T>;
+    }
+  } catch (error) {
+    if (watch.signal.aborted) return;
+    throw error instanceof ApiError ? error : unreachable(options.server, error);
+  } finally {
+    opened.stream.close(http2.constants.NGHTTP2_CANCEL);
+  }
+}

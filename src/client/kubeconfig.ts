@@ -1,0 +1,148 @@
+/** Where the API server is and who we are: from a kubeconfig file, or from inside a pod. */
+import { existsSync, readFileSync } from 'node:fs';
+import { dirname, resolve } from 'node:path';
+import { UserError, messageOf } from '../lib/errors.ts';
+import { formatHostPort } from '../lib/ip.ts';
+import type { HttpClientOptions } from './http-client.ts';
+
+/** Where a pod finds its identity (the service-account volume). */
+const podIdentityDir = '/var/run/secrets/kubernetes.io/serviceaccount';
+
+type Named<K extends string, T> = { name: string } & { [P in K]?: T };
+type Cluster = {
+  server?: string;
+  'certificate-authority'?: string;
+  'certificate-authority-data'?: string;
+  'insecure-skip-tls-verify'?: boolean;
+  'tls-server-name'?: string;
+};
+type User = {
+  'client-certificate'?: string;
+  'client-certificate-data'?: string;
+  'client-key'?: string;
+  'client-key-data'?: string;
+  token?: string;
+  tokenFile?: string;
+  exec?: unknown;
+  'auth-provider'?: unknown;
+};
+type Kubeconfig = {
+  'current-context'?: string;
+  clusters?: Named<'cluster', Cluster>[];
+  contexts?: Named<'context', { cluster?: string; user?: string; namespace?: string }>[];
+  users?: Named<'user', User>[];
+};
+
+/** What a kubeconfig file says; `namespace` is the one its context works in. */
+export type LoadedConfig = HttpClientOptions & { readonly namespace: string };
+
+/** Reads the file's current context, or the named one. */
+export async function loadKubeconfig(path: string, context?: string): Promise<LoadedConfig> {
+  const config = await parseFile(path);
+  const contextName = context ?? config['current-context'] ?? '';
+  const chosen = config.contexts?.find((c) => c.name === contextName)?.context;
+  if (chosen === undefined) {
+    throw bad(path, `it has no context "${contextName}"`, contextsHint(config));
+  }
+  const cluster = config.clusters?.find((c) => c.name === chosen.cluster)?.cluster;
+  if (cluster?.server === undefined) {
+    throw bad(path, `it has no cluster "${chosen.cluster}" with a server`);
+  }
+  const user = config.users?.find((u) => u.name === chosen.user)?.user ?? {};
+  if (user.exec !== undefined || user['auth-provider'] !== undefined) {
+    throw bad(path, `user "${chosen.user}" gets its credentials from a plug-in`, 'Use a token');
+  }
+  return {
+    server: cluster.server,
+    namespace: chosen.namespace ?? 'default',
+    ...clusterTrust(path, cluster),
+    ...userIdentity(path, user),
+  };
+}
+
+function clusterTrust(path: string, cluster: Cluster): Partial<HttpClientOptions> {
+  const ca = pem(path, cluster['certificate-authority-data'], cluster['certificate-authority']);
+  const serverName = cluster['tls-server-name'];
+  return {
+    ...(ca === undefined ? {} : { ca }),
+    ...(serverName === undefined ? {} : { serverName }),
+    ...(cluster['insecure-skip-tls-verify'] === true ? { insecure: true } : {}),
+  };
+}
+
+function userIdentity(path: string, user: User): Partial<HttpClientOptions> {
+  const cert = pem(path, user['client-certificate-data'], user['client-certificate']);
+  const key = pem(path, user['client-key-data'], user['client-key']);
+  const tokenFile = user.tokenFile;
+  return {
+    ...(cert === undefined ? {} : { cert }),
+    ...(key === undefined ? {} : { key }),
+    ...(user.token === undefined ? {} : { token: user.token }),
+    ...(tokenFile === undefined ? {} : { tokenFile: resolve(dirname(path), tokenFile) }),
+  };
+}
+
+/** Inline data is base64 and wins over a file; a file name is relative to the kubeconfig. */
+function pem(path: string, data: string | undefined, file: string | undefined): string | undefined {
+  if (data !== undefined) return Buffer.from(data, 'base64').toString('utf8');
+  if (file === undefined) return undefined;
+  return readText(resolve(dirname(path), file), `it is named by ${path}`);
+}
+
+/** Whether this process runs in a pod that may speak to the API server. */
+export function isInCluster(env: NodeJS.ProcessEnv = process.env, dir = podIdentityDir): boolean {
+  return (env.KUBERNETES_SERVICE_HOST ?? '') !== '' && existsSync(`${dir}/token`);
+}
+
+/** The identity Kubernetes gives a pod: service-account files and the address in the environment. */
+export function loadInCluster(
+  env: NodeJS.ProcessEnv = process.env,
+  dir = podIdentityDir,
+): LoadedConfig {
+  const host = env.KUBERNETES_SERVICE_HOST ?? '';
+  const port = env.KUBERNETES_SERVICE_PORT ?? '443';
+  if (host === '') {
+    throw new UserError(
+      'NOT_IN_CLUSTER',
+      'Cannot find the API server: KUBERNETES_SERVICE_HOST is not set',
+      { hint: 'Run this in a pod, or name a kubeconfig file' },
+    );
+  }
+  return {
+    server: `https://${formatHostPort(host, Number(port))}`,
+    ca: readText(`${dir}/ca.crt`),
+    tokenFile: `${dir}/token`,
+    namespace: existsSync(`${dir}/namespace`) ? readText(`${dir}/namespace`).trim() : 'default',
+  };
+}
+
+/** The parser is loaded here only: a pod starts without it. */
+async function parseFile(path: string): Promise<Kubeconfig> {
+  const text = readText(path);
+  const { parse } = await import('yaml');
+  try {
+    const config: unknown = parse(text);
+    if (typeof config === 'object' && config !== null) return config;
+  } catch (error) {
+    throw bad(path, messageOf(error));
+  }
+  throw bad(path, 'it is not a YAML mapping');
+}
+
+function readText(path: string, hint?: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch (error) {
+    throw bad(path, messageOf(error), hint);
+  }
+}
+
+function bad(path: string, found: string, hint?: string): UserError {
+  const message = `Cannot use kubeconfig "${path}": ${found}`;
+  return new UserError('BAD_KUBECONFIG', message, hint === undefined ? {} : { hint });
+}
+
+function contextsHint(config: Kubeconfig): string {
+  const names = (config.contexts ?? []).map((c) => c.name).join(', ');
+  return names === '' ? 'The file has no contexts' : `Its contexts are: ${names}`;
+}
