@@ -1,0 +1,158 @@
+/** The commands a person types, their help and how a failure is shown. */
+import { Command, CommanderError, InvalidArgumentError } from 'commander';
+import { messageOf, NotSupported, UserError, WorldError } from '../lib/errors.ts';
+import { version } from './version.ts';
+
+/** Exit codes: 1 the world said no, 2 the person can fix it. */
+export async function runProgram(argv: string[]): Promise<void> {
+  const program = createProgram();
+  try {
+    await program.parseAsync(argv);
+  } catch (error) {
+    process.exitCode = report(error);
+  }
+}
+
+export function createProgram(): Command {
+  const program = new Command('fairlead')
+    .description('Kubernetes Services for any Linux machine')
+    .showHelpAfterError('Type fairlead --help for what there is')
+    .exitOverride()
+    .configureHelp({ sortSubcommands: false, showGlobalOptions: false });
+
+  program
+    .command('up')
+    .description('Bring a cluster up on this machine')
+    .option('--name <name>', 'what the lab is called', 'lab')
+    .option('--nodes <count>', 'how many nodes', wholeNumber, 3)
+    .option('--ip-family <family>', 'ipv4, ipv6 or dual', oneOf(['ipv4', 'ipv6', 'dual']), 'ipv4')
+    .option('--service-cidr <cidrs>', 'addresses of Services, one range per family, comma-separated', list)
+    .option('--pod-cidr <cidrs>', 'addresses of pods, one range per family, comma-separated', list)
+    .option('--api-port <port>', 'port of the API on loopback (default: the first free from 6443)', portNumber)
+    .option('--json', 'print what there is as JSON')
+    .action(async (options) => (await import('./up.ts')).up(options));
+
+  program
+    .command('down')
+    .description('Take a cluster down, without a trace')
+    .option('--name <name>', 'which lab', 'lab')
+    .option('--all', 'every lab of this machine')
+    .option('--json', 'print what was removed as JSON')
+    .action(async (options) => (await import('./down.ts')).down(options));
+
+  program
+    .command('status')
+    .description('Show what runs, and what does not')
+    .option('--name <name>', 'only this lab')
+    .option('--json', 'print as JSON')
+    .action(async (options) => (await import('./status.ts')).status(options));
+
+  program
+    .command('kubeconfig')
+    .description('Print the path of the kubeconfig')
+    .option('--name <name>', 'which lab', 'lab')
+    .action(async (options) => (await import('./kubeconfig.ts')).kubeconfig(options));
+
+  program
+    .command('demo')
+    .description('Show every kind of Service at work, with real requests')
+    .option('--name <name>', 'which lab', 'lab')
+    .option('--keep', 'leave the demo running (it stays unless --clean is given)', true)
+    .option('--clean', 'remove the demo instead')
+    .option('--json', 'print what was seen as JSON')
+    .action(async (options) => (await import('./demo.ts')).demo(options));
+
+  program
+    .command('logs <component>')
+    .description('Print the log of the server, or of a node by its name')
+    .option('--name <name>', 'which lab', 'lab')
+    .option('-f, --follow', 'go on printing')
+    .option('--tail <lines>', 'only the last lines', wholeNumber)
+    .action(async (name, options) => (await import('./logs.ts')).logs(name, options));
+
+  const node = program.command('node').description('Stop, start or kill a node, as a machine would be');
+  for (const verb of ['stop', 'start', 'kill'] as const) {
+    const what = {
+      stop: 'Shut a node down: its pods are asked to end, then it is off',
+      start: 'Start a node that was stopped or killed',
+      kill: 'Cut the power of a node: everything on it ends at once',
+    }[verb];
+    node
+      .command(`${verb} <node>`)
+      .description(what)
+      .option('--name <name>', 'which lab', 'lab')
+      .action(async (name, options) => (await import('./node.ts')).node(verb, name, options));
+  }
+
+  program
+    .command('version')
+    .description('Print the version')
+    .option('--json', 'print as JSON')
+    .action((options) => {
+      const text = { version, node: process.version, platform: `linux/${process.arch}` };
+      console.log(options.json ? JSON.stringify(text) : `fairlead ${version} (Node ${process.version})`);
+    });
+
+  program
+    .command('completion <shell>')
+    .description('Print completion for bash, zsh or fish, to be sourced')
+    .action(async (shell) => {
+      const { completion } = await import('./completion.ts');
+      console.log(completion(shell, program));
+    });
+
+  program.addHelpText(
+    'after',
+    `
+Examples:
+  fairlead up --nodes 3                 three nodes, ready in about a second
+  export KUBECONFIG=$(fairlead kubeconfig)
+  kubectl get pods -A
+  fairlead demo                         every kind of Service, with real requests
+  fairlead down                         leaves nothing behind`,
+  );
+  return program;
+}
+
+function report(error: unknown): number {
+  if (error instanceof CommanderError) {
+    // Commander has printed it already; its code is 0 for help and version.
+    return error.exitCode === 0 ? 0 : 2;
+  }
+  if (error instanceof UserError) {
+    console.error(error.message);
+    if (error.hint !== undefined) console.error(`  ${error.hint}  [${error.code}]`);
+    else console.error(`  [${error.code}]`);
+    return 2;
+  }
+  if (error instanceof WorldError || error instanceof NotSupported) {
+    console.error(`${error.message}  [${error.code}]`);
+    if (error.cause !== undefined) console.error(`  ${messageOf(error.cause)}`);
+    return 1;
+  }
+  console.error(error);
+  return 1;
+}
+
+function wholeNumber(text: string): number {
+  if (!/^\d+$/.test(text)) throw new InvalidArgumentError(`"${text}" is no whole number.`);
+  return Number(text);
+}
+
+function portNumber(text: string): number {
+  const port = wholeNumber(text);
+  if (port < 1 || port > 65_535) throw new InvalidArgumentError(`"${text}" is no port, it must be between 1 and 65535.`);
+  return port;
+}
+
+function list(text: string): string[] {
+  return text.split(',').map((entry) => entry.trim());
+}
+
+function oneOf<T extends string>(choices: readonly T[]): (text: string) => T {
+  return (text) => {
+    const choice = choices.find((entry) => entry === text);
+    if (choice === undefined) throw new InvalidArgumentError(`"${text}" is none of ${choices.join(', ')}.`);
+    return choice;
+  };
+}

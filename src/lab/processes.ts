@@ -1,0 +1,135 @@
+/** Starting, finding and ending the processes of a lab. */
+import { spawn } from 'node:child_process';
+import { closeSync, mkdirSync, openSync, readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { logFile, pidFile, type LabPaths } from './paths.ts';
+
+/** The command that starts this program again with other arguments. */
+export function selfCommand(): string[] {
+  const main = join(import.meta.dirname, '..', 'cli', 'main.ts');
+  return [process.execPath, '--disable-warning=ExperimentalWarning', ...memoryFlags, main];
+}
+
+/** A small young generation and compact code: these processes are idle most of the time. */
+const memoryFlags = ['--max-semi-space-size=1', '--optimize-for-size'];
+
+/** Starts a component under its supervisor, detached from us; its output goes to its log. */
+export function startComponent(paths: LabPaths, component: string, args: readonly string[], inherit: readonly number[] = []): void {
+  const log = logFile(paths, component);
+  mkdirSync(dirname(log), { recursive: true, mode: 0o700 });
+  const output = openSync(log, 'a', 0o600);
+  try {
+    const child = spawn(
+      '/bin/sh',
+      [join(import.meta.dirname, 'supervise.sh'), pidFile(paths, component), ...selfCommand(), ...args, '--state', paths.state, '--runtime', paths.runtime],
+      { detached: true, stdio: ['ignore', output, output, ...inherit], cwd: '/', env: componentEnvironment() },
+    );
+    child.unref();
+  } finally {
+    closeSync(output);
+  }
+}
+
+/** What a component may see of our environment: nothing that only the person's shell needs. */
+function componentEnvironment(): NodeJS.ProcessEnv {
+  const keep = ['PATH', 'HOME', 'LANG', 'TZ', 'NODE_COMPILE_CACHE', 'FAIRLEAD_LOG', 'FAIRLEAD_ROOT'];
+  return Object.fromEntries(keep.flatMap((name) => (process.env[name] === undefined ? [] : [[name, process.env[name]]])));
+}
+
+export type ComponentProcess = { readonly supervisor: number | undefined; readonly main: number | undefined };
+
+/** The live processes of a component; ids that have passed to strangers do not count. */
+export function findComponent(paths: LabPaths, component: string): ComponentProcess {
+  let text: string;
+  try {
+    text = readFileSync(pidFile(paths, component), 'utf8');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return { supervisor: undefined, main: undefined };
+    throw error;
+  }
+  const [supervisor = 0, main = 0] = text.trim().split(' ').map(Number);
+  const ours = (pid: number) => commandLineOf(pid).includes(paths.runtime);
+  return { supervisor: ours(supervisor) ? supervisor : undefined, main: ours(main) ? main : undefined };
+}
+
+/** Ends a component: TERM to its supervisor, KILL to both after `graceMs`. */
+export async function stopComponent(paths: LabPaths, component: string, graceMs: number): Promise<void> {
+  const { supervisor, main } = findComponent(paths, component);
+  const pids = [supervisor, main].filter((pid) => pid !== undefined);
+  signalAll(pids.slice(0, 1), 'SIGTERM');
+  await endAll(pids, graceMs);
+}
+
+/** Waits until none of the processes is left; sends KILL once `graceMs` is over. */
+export async function endAll(pids: readonly number[], graceMs: number): Promise<void> {
+  const deadline = performance.now() + graceMs;
+  let killed = false;
+  while (pids.some(isAlive)) {
+    if (!killed && performance.now() >= deadline) {
+      signalAll(pids, 'SIGKILL');
+      killed = true;
+    }
+    await sleep(5);
+  }
+}
+
+export function signalAll(pids: readonly number[], signal: NodeJS.Signals): void {
+  for (const pid of pids) {
+    try {
+      process.kill(pid, signal);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
+    }
+  }
+}
+
+/** Alive and no zombie. */
+export function isAlive(pid: number): boolean {
+  try {
+    return !/^\d+ \(.*\) [ZX] /s.test(readFileSync(`/proc/${pid}/stat`, 'utf8'));
+  } catch (error) {
+    if (isGone(error)) return false;
+    throw error;
+  }
+}
+
+/** Every process whose network namespace is one of `inodes`. */
+export function processesIn(inodes: ReadonlySet<number>): number[] {
+  return readdirSync('/proc').flatMap((entry) => {
+    const pid = Number(entry);
+    if (!Number.isInteger(pid)) return [];
+    try {
+      const inode = Number(/\[(\d+)\]/.exec(readlinkSync(`/proc/${pid}/ns/net`))?.[1]);
+      return inodes.has(inode) ? [pid] : [];
+    } catch (error) {
+      // A process may end between the listing and the look; kernel threads refuse it.
+      if (isGone(error) || (error as NodeJS.ErrnoException).code === 'EACCES') return [];
+      throw error;
+    }
+  });
+}
+
+/** The inode of a pinned namespace, or undefined when nothing is pinned there. */
+export function namespaceInode(file: string): number | undefined {
+  try {
+    return statSync(file).ino;
+  } catch (error) {
+    if (isGone(error)) return undefined;
+    throw error;
+  }
+}
+
+function commandLineOf(pid: number): string {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ');
+  } catch (error) {
+    if (isGone(error)) return '';
+    throw error;
+  }
+}
+
+function isGone(error: unknown): boolean {
+  const code = (error as NodeJS.ErrnoException).code;
+  return code === 'ENOENT' || code === 'ESRCH';
+}
