@@ -7,7 +7,7 @@ import type * as k from './types.ts';
 /** Fills the defaults of its kind into the object, in place, and returns it. */
 export function applyDefaults<T extends KubeObject>(resource: Resource, object: T): T {
   const key = resource.group === '' ? resource.kind : `${resource.group}/${resource.kind}`;
-  defaulters[key]?.(object);
+  defaulters[key]?.(object as never);
   return object;
 }
 

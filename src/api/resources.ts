@@ -12,6 +12,8 @@ export type Resource = {
   readonly shortNames?: readonly string[];
   readonly categories?: readonly string[];
   readonly subresources?: readonly string[];
+  /** Answered at once and never stored, such as SelfSubjectAccessReview (A138). */
+  readonly createOnly?: boolean;
 };
 
 function core(resource: string, kind: string, more: Partial<Resource> = {}): Resource {
@@ -108,6 +110,32 @@ export const resources = {
     namespaced: true,
     singular: 'lease',
   },
+} as const satisfies Record<string, Resource>;
+
+function review(group: string, resource: string, kind: string, namespaced = false): Resource {
+  const singular = kind.toLowerCase();
+  return { group, version: 'v1', resource, kind, namespaced, singular, createOnly: true };
+}
+
+/** Questions one posts and that are answered, not stored (A136, A138). */
+export const reviews = {
+  tokenreviews: review('authentication.k8s.io', 'tokenreviews', 'TokenReview'),
+  selfsubjectreviews: review('authentication.k8s.io', 'selfsubjectreviews', 'SelfSubjectReview'),
+  selfsubjectaccessreviews: review(
+    'authorization.k8s.io',
+    'selfsubjectaccessreviews',
+    'SelfSubjectAccessReview',
+  ),
+  selfsubjectrulesreviews: review(
+    'authorization.k8s.io',
+    'selfsubjectrulesreviews',
+    'SelfSubjectRulesReview',
+  ),
+  subjectaccessreviews: review(
+    'authorization.k8s.io',
+    'subjectaccessreviews',
+    'SubjectAccessReview',
+  ),
 } as const satisfies Record<string, Resource>;
 
 /** `v1` or `apps/v1`. */
