@@ -14,11 +14,26 @@ export function report(bench: string, figures: readonly Figure[], json: boolean)
     console.log(JSON.stringify({ bench, figures: all }));
     return;
   }
-  const rows = all.map((figure) => [figure.name, formatValue(figure.value), figure.unit, figure.goal ?? '', verdict(figure)]);
+  const rows = all.map((figure) => [
+    figure.name,
+    formatValue(figure.value),
+    figure.unit,
+    figure.goal ?? '',
+    verdict(figure),
+  ]);
   const head = ['figure', 'value', 'unit', 'goal', ''];
-  const widths = head.map((title, column) => Math.max(title.length, ...rows.map((row) => row[column]!.length)));
+  const widths = head.map((title, column) =>
+    Math.max(title.length, ...rows.map((row) => row[column]!.length)),
+  );
   for (const row of [head, ...rows]) {
-    console.log(row.map((cell, column) => (column === 1 ? cell.padStart(widths[column]!) : cell.padEnd(widths[column]!))).join('  ').trimEnd());
+    console.log(
+      row
+        .map((cell, column) =>
+          column === 1 ? cell.padStart(widths[column]!) : cell.padEnd(widths[column]!),
+        )
+        .join('  ')
+        .trimEnd(),
+    );
   }
 }
 
@@ -30,7 +45,13 @@ function verdict({ value, goal }: Figure): string {
   const match = /^(<=|>=|<|>|=)\s*([\d.]+)/.exec(goal ?? '');
   if (match === null) return '';
   const bound = Number(match[2]);
-  const met = { '<=': value <= bound, '>=': value >= bound, '<': value < bound, '>': value > bound, '=': value === bound }[match[1]!];
+  const met = {
+    '<=': value <= bound,
+    '>=': value >= bound,
+    '<': value < bound,
+    '>': value > bound,
+    '=': value === bound,
+  }[match[1]!];
   return met ? 'met' : 'MISSED';
 }
 
@@ -42,7 +63,11 @@ function noiseFigure(): Figure {
     for (let index = 0; index < 2_000_000; index += 1) sum += index % 7;
     return performance.now() - started + sum * 0;
   }).toSorted((a, b) => a - b);
-  return { name: "noise of the machine (p90 over median of a fixed loop)", value: quantile(times, 0.9) / quantile(times, 0.5), unit: 'x' };
+  return {
+    name: 'noise of the machine (p90 over median of a fixed loop)',
+    value: quantile(times, 0.9) / quantile(times, 0.5),
+    unit: 'x',
+  };
 }
 
 /** The value below which the fraction `q` of the sorted samples lies. */

@@ -9,11 +9,25 @@ import { basename, join } from 'node:path';
 const [name = '', ...rest] = process.argv.slice(2);
 const file = join(import.meta.dirname, `${name}.bench.ts`);
 if (name === '' || !existsSync(file)) {
-  const names = globSync(join(import.meta.dirname, '*.bench.ts')).map((entry) => basename(entry, '.bench.ts'));
+  const names = globSync(join(import.meta.dirname, '*.bench.ts')).map((entry) =>
+    basename(entry, '.bench.ts'),
+  );
   console.error(`Cannot run bench "${name}": there are ${names.toSorted().join(', ')}`);
   console.error('  npm run bench -- NAME [--json]');
   process.exit(2);
 }
-const isolated = ['--net', '--mount', '--propagation', 'private', '--', 'sh', '-c', 'ip link set lo up && exec "$@"', 'sh'];
-const result = spawnSync('unshare', [...isolated, process.execPath, file, ...rest], { stdio: 'inherit' });
+const isolated = [
+  '--net',
+  '--mount',
+  '--propagation',
+  'private',
+  '--',
+  'sh',
+  '-c',
+  'ip link set lo up && exec "$@"',
+  'sh',
+];
+const result = spawnSync('unshare', [...isolated, process.execPath, file, ...rest], {
+  stdio: 'inherit',
+});
 process.exit(result.status ?? 1);

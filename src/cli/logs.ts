@@ -4,15 +4,22 @@ import { labPaths, logFile } from '../lab/paths.ts';
 import { readLab } from '../lab/state.ts';
 
 /** `fairlead logs COMPONENT`: `server`, or a node by its name. */
-export async function logs(component: string, options: { name: string; follow?: boolean; tail?: number }): Promise<void> {
+export async function logs(
+  component: string,
+  options: { name: string; follow?: boolean; tail?: number },
+): Promise<void> {
   const paths = labPaths(options.name);
   const config = readLab(paths);
   const known = ['server', ...config.nodes.map((node) => node.name)];
   const file = logFile(paths, component);
   if (!known.includes(component) || !existsSync(file)) {
-    throw new UserError('NO_SUCH_COMPONENT', `Cannot print the log of "${component}": lab "${options.name}" has no such component`, {
-      hint: `It has: ${known.join(', ')}; for a pod: kubectl logs`,
-    });
+    throw new UserError(
+      'NO_SUCH_COMPONENT',
+      `Cannot print the log of "${component}": lab "${options.name}" has no such component`,
+      {
+        hint: `It has: ${known.join(', ')}; for a pod: kubectl logs`,
+      },
+    );
   }
   const fd = openSync(file, 'r');
   try {
@@ -45,7 +52,7 @@ function startOfTail(fd: number, lines: number): number {
   const { size } = fstatSync(fd);
   const buffer = Buffer.alloc(65_536);
   let found = 0;
-  for (let end = size; end > 0; ) {
+  for (let end = size; end > 0;) {
     const start = Math.max(0, end - buffer.length);
     readSync(fd, buffer, 0, end - start, start);
     for (let at = end - start - 1; at >= 0; at -= 1) {

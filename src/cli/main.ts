@@ -14,6 +14,7 @@ const components: Record<string, () => Promise<{ run(args: string[]): Promise<vo
   agent: () => import('./agent.ts'),
   dns: () => import('./dns.ts'),
   'echo-host': () => import('./echo-host.ts'),
+  'demo-client': () => import('./demo-client.ts'),
 };
 
 const component = components[name];

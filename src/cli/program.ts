@@ -26,9 +26,17 @@ export function createProgram(): Command {
     .option('--name <name>', 'what the lab is called', 'lab')
     .option('--nodes <count>', 'how many nodes', wholeNumber, 3)
     .option('--ip-family <family>', 'ipv4, ipv6 or dual', oneOf(['ipv4', 'ipv6', 'dual']), 'ipv4')
-    .option('--service-cidr <cidrs>', 'addresses of Services, one range per family, comma-separated', list)
+    .option(
+      '--service-cidr <cidrs>',
+      'addresses of Services, one range per family, comma-separated',
+      list,
+    )
     .option('--pod-cidr <cidrs>', 'addresses of pods, one range per family, comma-separated', list)
-    .option('--api-port <port>', 'port of the API on loopback (default: the first free from 6443)', portNumber)
+    .option(
+      '--api-port <port>',
+      'port of the API on loopback (default: the first free from 6443)',
+      portNumber,
+    )
     .option('--json', 'print what there is as JSON')
     .action(async (options) => (await import('./up.ts')).up(options));
 
@@ -57,7 +65,6 @@ export function createProgram(): Command {
     .command('demo')
     .description('Show every kind of Service at work, with real requests')
     .option('--name <name>', 'which lab', 'lab')
-    .option('--keep', 'leave the demo running (it stays unless --clean is given)', true)
     .option('--clean', 'remove the demo instead')
     .option('--json', 'print what was seen as JSON')
     .action(async (options) => (await import('./demo.ts')).demo(options));
@@ -70,7 +77,9 @@ export function createProgram(): Command {
     .option('--tail <lines>', 'only the last lines', wholeNumber)
     .action(async (name, options) => (await import('./logs.ts')).logs(name, options));
 
-  const node = program.command('node').description('Stop, start or kill a node, as a machine would be');
+  const node = program
+    .command('node')
+    .description('Stop, start or kill a node, as a machine would be');
   for (const verb of ['stop', 'start', 'kill'] as const) {
     const what = {
       stop: 'Shut a node down: its pods are asked to end, then it is off',
@@ -90,7 +99,9 @@ export function createProgram(): Command {
     .option('--json', 'print as JSON')
     .action((options) => {
       const text = { version, node: process.version, platform: `linux/${process.arch}` };
-      console.log(options.json ? JSON.stringify(text) : `fairlead ${version} (Node ${process.version})`);
+      console.log(
+        options.json ? JSON.stringify(text) : `fairlead ${version} (Node ${process.version})`,
+      );
     });
 
   program
@@ -141,7 +152,8 @@ function wholeNumber(text: string): number {
 
 function portNumber(text: string): number {
   const port = wholeNumber(text);
-  if (port < 1 || port > 65_535) throw new InvalidArgumentError(`"${text}" is no port, it must be between 1 and 65535.`);
+  if (port < 1 || port > 65_535)
+    throw new InvalidArgumentError(`"${text}" is no port, it must be between 1 and 65535.`);
   return port;
 }
 
@@ -152,7 +164,8 @@ function list(text: string): string[] {
 function oneOf<T extends string>(choices: readonly T[]): (text: string) => T {
   return (text) => {
     const choice = choices.find((entry) => entry === text);
-    if (choice === undefined) throw new InvalidArgumentError(`"${text}" is none of ${choices.join(', ')}.`);
+    if (choice === undefined)
+      throw new InvalidArgumentError(`"${text}" is none of ${choices.join(', ')}.`);
     return choice;
   };
 }

@@ -3,5 +3,7 @@ import { join } from 'node:path';
 
 /** The version of package.json. */
 export const version = (
-  JSON.parse(readFileSync(join(import.meta.dirname, '..', '..', 'package.json'), 'utf8')) as { version: string }
+  JSON.parse(readFileSync(join(import.meta.dirname, '..', '..', 'package.json'), 'utf8')) as {
+    version: string;
+  }
 ).version;

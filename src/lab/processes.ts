@@ -1,6 +1,14 @@
 /** Starting, finding and ending the processes of a lab. */
 import { spawn } from 'node:child_process';
-import { closeSync, mkdirSync, openSync, readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
+import {
+  closeSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  statSync,
+} from 'node:fs';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { logFile, pidFile, type LabPaths } from './paths.ts';
@@ -15,15 +23,34 @@ export function selfCommand(): string[] {
 const memoryFlags = ['--max-semi-space-size=1', '--optimize-for-size'];
 
 /** Starts a component under its supervisor, detached from us; its output goes to its log. */
-export function startComponent(paths: LabPaths, component: string, args: readonly string[], inherit: readonly number[] = []): void {
+export function startComponent(
+  paths: LabPaths,
+  component: string,
+  args: readonly string[],
+  inherit: readonly number[] = [],
+): void {
   const log = logFile(paths, component);
   mkdirSync(dirname(log), { recursive: true, mode: 0o700 });
   const output = openSync(log, 'a', 0o600);
   try {
     const child = spawn(
       '/bin/sh',
-      [join(import.meta.dirname, 'supervise.sh'), pidFile(paths, component), ...selfCommand(), ...args, '--state', paths.state, '--runtime', paths.runtime],
-      { detached: true, stdio: ['ignore', output, output, ...inherit], cwd: '/', env: componentEnvironment() },
+      [
+        join(import.meta.dirname, 'supervise.sh'),
+        pidFile(paths, component),
+        ...selfCommand(),
+        ...args,
+        '--state',
+        paths.state,
+        '--runtime',
+        paths.runtime,
+      ],
+      {
+        detached: true,
+        stdio: ['ignore', output, output, ...inherit],
+        cwd: '/',
+        env: componentEnvironment(),
+      },
     );
     child.unref();
   } finally {
@@ -33,11 +60,24 @@ export function startComponent(paths: LabPaths, component: string, args: readonl
 
 /** What a component may see of our environment: nothing that only the person's shell needs. */
 function componentEnvironment(): NodeJS.ProcessEnv {
-  const keep = ['PATH', 'HOME', 'LANG', 'TZ', 'NODE_COMPILE_CACHE', 'FAIRLEAD_LOG', 'FAIRLEAD_ROOT'];
-  return Object.fromEntries(keep.flatMap((name) => (process.env[name] === undefined ? [] : [[name, process.env[name]]])));
+  const keep = [
+    'PATH',
+    'HOME',
+    'LANG',
+    'TZ',
+    'NODE_COMPILE_CACHE',
+    'FAIRLEAD_LOG',
+    'FAIRLEAD_ROOT',
+  ];
+  return Object.fromEntries(
+    keep.flatMap((name) => (process.env[name] === undefined ? [] : [[name, process.env[name]]])),
+  );
 }
 
-export type ComponentProcess = { readonly supervisor: number | undefined; readonly main: number | undefined };
+export type ComponentProcess = {
+  readonly supervisor: number | undefined;
+  readonly main: number | undefined;
+};
 
 /** The live processes of a component; ids that have passed to strangers do not count. */
 export function findComponent(paths: LabPaths, component: string): ComponentProcess {
@@ -45,16 +85,24 @@ export function findComponent(paths: LabPaths, component: string): ComponentProc
   try {
     text = readFileSync(pidFile(paths, component), 'utf8');
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return { supervisor: undefined, main: undefined };
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT')
+      return { supervisor: undefined, main: undefined };
     throw error;
   }
   const [supervisor = 0, main = 0] = text.trim().split(' ').map(Number);
   const ours = (pid: number) => commandLineOf(pid).includes(paths.runtime);
-  return { supervisor: ours(supervisor) ? supervisor : undefined, main: ours(main) ? main : undefined };
+  return {
+    supervisor: ours(supervisor) ? supervisor : undefined,
+    main: ours(main) ? main : undefined,
+  };
 }
 
 /** Ends a component: TERM to its supervisor, KILL to both after `graceMs`. */
-export async function stopComponent(paths: LabPaths, component: string, graceMs: number): Promise<void> {
+export async function stopComponent(
+  paths: LabPaths,
+  component: string,
+  graceMs: number,
+): Promise<void> {
   const { supervisor, main } = findComponent(paths, component);
   const pids = [supervisor, main].filter((pid) => pid !== undefined);
   signalAll(pids.slice(0, 1), 'SIGTERM');

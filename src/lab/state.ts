@@ -1,5 +1,12 @@
 /** A lab's configuration on disk: what `up` decided, read by every later command. */
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  writeFileSync,
+} from 'node:fs';
 import { dirname } from 'node:path';
 import { UserError } from '../lib/errors.ts';
 import type { LabConfig } from './config.ts';
@@ -27,10 +34,16 @@ export function readLab(paths: LabPaths): LabConfig {
   try {
     config = JSON.parse(readFileSync(file, 'utf8')) as LabConfig;
   } catch (cause) {
-    throw new UserError('BAD_LAB', `Cannot read lab "${name}": ${file} is no JSON`, { cause, hint: `Remove what is left of it: fairlead down --name ${name}` });
+    throw new UserError('BAD_LAB', `Cannot read lab "${name}": ${file} is no JSON`, {
+      cause,
+      hint: `Remove what is left of it: fairlead down --name ${name}`,
+    });
   }
   if (config.version !== 1) {
-    throw new UserError('BAD_LAB', `Cannot read lab "${name}": ${file} has version ${String(config.version)}, this program knows version 1`);
+    throw new UserError(
+      'BAD_LAB',
+      `Cannot read lab "${name}": ${file} has version ${String(config.version)}, this program knows version 1`,
+    );
   }
   return config;
 }

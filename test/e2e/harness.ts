@@ -15,7 +15,12 @@ export type Result = { readonly code: number; readonly stdout: string; readonly 
 
 /** Where this test file keeps labs, apart from any lab of the machine; gone with `removeHome`. */
 export const home = mkdtempSync(join(tmpdir(), 'fairlead-test-'));
-export const environment = { ...process.env, FAIRLEAD_ROOT: join(home, 'root'), HOME: home, NODE_TEST_CONTEXT: undefined };
+export const environment = {
+  ...process.env,
+  FAIRLEAD_ROOT: join(home, 'root'),
+  HOME: home,
+  NODE_TEST_CONTEXT: undefined,
+};
 
 export function removeHome(): void {
   rmSync(home, { recursive: true, force: true });
@@ -33,21 +38,35 @@ export async function fairleadOk(...args: string[]): Promise<string> {
 
 /** Every kubectl of this machine worth testing with, by its version. */
 export function kubectlBinaries(): { version: string; path: string }[] {
-  const found = ['/usr/bin/kubectl', '/usr/local/bin/kubectl', ...globSync('/usr/lib/google-cloud-sdk/bin/kubectl.1.*')];
-  const fallback = spawnSync('sh', [join(root, 'tools', 'kubectl.sh')], { encoding: 'utf8' }).stdout.trim();
+  const found = [
+    '/usr/bin/kubectl',
+    '/usr/local/bin/kubectl',
+    ...globSync('/usr/lib/google-cloud-sdk/bin/kubectl.1.*'),
+  ];
+  const fallback = spawnSync('sh', [join(root, 'tools', 'kubectl.sh')], {
+    encoding: 'utf8',
+  }).stdout.trim();
   const byVersion = new Map<string, string>();
-  for (const path of new Set([...found, fallback].filter((entry) => entry !== '' && existsSync(entry)))) {
-    const text = spawnSync(path, ['version', '--client', '-o', 'json'], { encoding: 'utf8', env: environment as NodeJS.ProcessEnv }).stdout;
+  for (const path of new Set(
+    [...found, fallback].filter((entry) => entry !== '' && existsSync(entry)),
+  )) {
+    const text = spawnSync(path, ['version', '--client', '-o', 'json'], {
+      encoding: 'utf8',
+      env: environment as NodeJS.ProcessEnv,
+    }).stdout;
     const version = /"gitVersion": "v([^"]+)"/.exec(text)?.[1];
     if (version !== undefined && !byVersion.has(version)) byVersion.set(version, path);
   }
-  return [...byVersion].map(([version, path]) => ({ version, path })).toSorted((a, b) => a.version.localeCompare(b.version, 'en', { numeric: true }));
+  return [...byVersion]
+    .map(([version, path]) => ({ version, path }))
+    .toSorted((a, b) => a.version.localeCompare(b.version, 'en', { numeric: true }));
 }
 
 /** The newest kubectl of the machine; installs Debian's beside the packages when there is none. */
 export function newestKubectl(): string {
   const newest = kubectlBinaries().at(-1);
-  if (newest === undefined) throw new Error('no kubectl on this machine, and tools/kubectl.sh found none');
+  if (newest === undefined)
+    throw new Error('no kubectl on this machine, and tools/kubectl.sh found none');
   return newest.path;
 }
 
@@ -83,7 +102,10 @@ export class Cluster {
   }
 
   async apply(yaml: string): Promise<string> {
-    return must(await run(this.kubectlPath, ['--kubeconfig', this.kubeconfig, 'apply', '-f', '-'], yaml), 'kubectl apply');
+    return must(
+      await run(this.kubectlPath, ['--kubeconfig', this.kubeconfig, 'apply', '-f', '-'], yaml),
+      'kubectl apply',
+    );
   }
 
   down(): Promise<string> {
@@ -97,7 +119,12 @@ export function run(command: string, args: readonly string[], input = ''): Promi
     const child = execFile(
       command,
       args,
-      { encoding: 'utf8', maxBuffer: 64 * 1024 * 1024, timeout: 120_000, env: environment as NodeJS.ProcessEnv },
+      {
+        encoding: 'utf8',
+        maxBuffer: 64 * 1024 * 1024,
+        timeout: 120_000,
+        env: environment as NodeJS.ProcessEnv,
+      },
       (error, stdout, stderr) => {
         const code = error === null ? 0 : typeof error.code === 'number' ? error.code : 128;
         resolve({ code, stdout, stderr });
@@ -109,16 +136,24 @@ export function run(command: string, args: readonly string[], input = ''): Promi
 
 /** Starts a command that goes on; the caller ends it. */
 export function start(command: string, args: readonly string[]): ChildProcess {
-  return spawn(command, args, { env: environment as NodeJS.ProcessEnv, stdio: ['pipe', 'pipe', 'pipe'] });
+  return spawn(command, args, {
+    env: environment as NodeJS.ProcessEnv,
+    stdio: ['pipe', 'pipe', 'pipe'],
+  });
 }
 
 export function must(result: Result, what: string): string {
-  if (result.code !== 0) throw new Error(`${what} exited with ${result.code}\n${result.stdout}${result.stderr}`);
+  if (result.code !== 0)
+    throw new Error(`${what} exited with ${result.code}\n${result.stdout}${result.stderr}`);
   return result.stdout;
 }
 
 /** Asks again until `ask` returns something other than undefined or false; throws with `what` when time is up. */
-export async function eventually<T>(what: string, ask: () => Promise<T | undefined | false> | T | undefined | false, seconds = 15): Promise<T> {
+export async function eventually<T>(
+  what: string,
+  ask: () => Promise<T | undefined | false> | T | undefined | false,
+  seconds = 15,
+): Promise<T> {
   const deadline = performance.now() + seconds * 1000;
   let last: unknown;
   while (performance.now() < deadline) {
@@ -144,11 +179,19 @@ export function hostSnapshot(): Record<string, string> {
     neighbours: shell('ip neigh show nud permanent'),
     nftables: shell('nft list ruleset'),
     namespaces: shell('ls /run/netns 2>/dev/null'),
-    mounts: readFileSync('/proc/self/mountinfo', 'utf8').split('\n').map((line) => line.split(' ').slice(3, 5).join(' ')).toSorted().join('\n'),
+    mounts: readFileSync('/proc/self/mountinfo', 'utf8')
+      .split('\n')
+      .map((line) => line.split(' ').slice(3, 5).join(' '))
+      .toSorted()
+      .join('\n'),
     cgroups: shell('find /sys/fs/cgroup -type d -name "*fairlead*"'),
-    sysctls: shell('sysctl -a 2>/dev/null | grep -E "^net\\.(ipv4|ipv6|bridge|netfilter)\\..*(forward|rp_filter|proxy|localnet|call_)" | grep -v "\\.lo\\."'),
+    sysctls: shell(
+      'sysctl -a 2>/dev/null | grep -E "^net\\.(ipv4|ipv6|bridge|netfilter)\\..*(forward|rp_filter|proxy|localnet|call_)" | grep -v "\\.lo\\."',
+    ),
     processes: processes(),
-    files: [environment.FAIRLEAD_ROOT, '/run/fairlead', '/var/lib/fairlead'].flatMap((dir) => (existsSync(dir) ? [dir, ...readdirSync(dir)] : [])).join('\n'),
+    files: [environment.FAIRLEAD_ROOT, '/run/fairlead', '/var/lib/fairlead']
+      .flatMap((dir) => (existsSync(dir) ? [dir, ...readdirSync(dir)] : []))
+      .join('\n'),
   };
 }
 
