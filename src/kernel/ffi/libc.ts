@@ -75,8 +75,18 @@ export function addressOf(bytes: ArrayBufferView): bigint {
 
 /** Calls back on the event loop whenever the descriptor is readable, until the result is called. */
 export function onReadable(fd: number, callback: () => void): () => void {
-  const handle = koffi.node.poll(fd, { readable: true }, callback);
-  return () => handle.close();
+  let open = true;
+  // koffi calls back outside of any callback scope of Node: promises would not go on after it.
+  // An immediate is run in the same turn of the loop, and in a scope.
+  const handle = koffi.node.poll(fd, { readable: true }, () => {
+    setImmediate(() => {
+      if (open) callback();
+    });
+  });
+  return () => {
+    open = false;
+    handle.close();
+  };
 }
 
 /** The name of an error number, such as `ENOENT`; `errno 999` for one nobody knows. */

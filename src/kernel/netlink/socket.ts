@@ -160,6 +160,7 @@ export class NetlinkSocket {
 
   /** Sends bytes as one datagram. */
   sendRaw(bytes: Uint8Array): void {
+    assert(this.#fd >= 0, 'a closed netlink socket is used');
     if (!this.reserve(bytes.length)) {
       throw new WorldError(
         'NETLINK_TOO_LARGE',

@@ -1,5 +1,11 @@
 /** Message bodies: a fixed structure followed by attributes. */
-import { DecodeError, decodeAttrs, writeAttrs, type Attr, type Attributes } from '../netlink/attr.ts';
+import {
+  DecodeError,
+  decodeAttrs,
+  writeAttrs,
+  type Attr,
+  type Attributes,
+} from '../netlink/attr.ts';
 import { ByteWriter } from '../netlink/byte-writer.ts';
 
 /** The bytes of a header written by `header`, then the attributes. */

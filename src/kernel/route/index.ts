@@ -3,7 +3,15 @@ export { addAddress, deleteAddress, replaceAddress } from './addresses.ts';
 export type { Address, AddressScope, NewAddress } from './addresses.ts';
 export { RT_TABLE_LOCAL, RT_TABLE_MAIN, RTPROT_FAIRLEAD, RTPROT_KERNEL } from './constants.ts';
 export { addLink, deleteLink, setBridgePort, setLink } from './links.ts';
-export type { Link, LinkChanges, LinkKind, LinkRef, LinkSettings, NewLink, VethPeer } from './links.ts';
+export type {
+  Link,
+  LinkChanges,
+  LinkKind,
+  LinkRef,
+  LinkSettings,
+  NewLink,
+  VethPeer,
+} from './links.ts';
 export { monitorRoutes } from './monitor.ts';
 export type { RouteEvent, RouteTopic } from './monitor.ts';
 export { deleteNeighbour, replaceNeighbour } from './neighbours.ts';

@@ -194,11 +194,7 @@ function linkMessage(
   return { type, flags, body: encodeBody((writer) => ifinfomsg(writer, index, changes), attrs) };
 }
 
-function ifinfomsg(
-  writer: ByteWriter,
-  index: number,
-  changes: LinkChanges,
-): void {
+function ifinfomsg(writer: ByteWriter, index: number, changes: LinkChanges): void {
   const bits: [boolean | undefined, number][] = [
     [changes.up, IFF_UP],
     [changes.promiscuous, IFF_PROMISC],

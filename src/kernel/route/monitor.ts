@@ -21,7 +21,7 @@ import {
 } from './constants.ts';
 import { decodeLink, type Link } from './links.ts';
 import { decodeNeighbour, type Neighbour } from './neighbours.ts';
-import { decodeRoute, type Route } from './routes.ts';
+import { decodeRoute, isClonedRoute, type Route } from './routes.ts';
 
 /** `overrun`: events were lost, what they told of must be read again. */
 export type RouteEvent =
@@ -72,7 +72,7 @@ export function decodeRouteEvent(message: ReceivedMessage): RouteEvent | undefin
       return { kind: 'address', deleted: type === RTM_DELADDR, address: decodeAddress(body) };
     case RTM_NEWROUTE:
     case RTM_DELROUTE: {
-      const route = decodeRoute(body);
+      const route = isClonedRoute(body) ? undefined : decodeRoute(body);
       return route && { kind: 'route', deleted: type === RTM_DELROUTE, route };
     }
     case RTM_NEWNEIGH:

@@ -8,7 +8,7 @@ import { decodeAddress, listAddresses, type Address } from './addresses.ts';
 import { AF_INET, AF_INET6 } from './constants.ts';
 import { decodeLink, getLink, listLinks, type Link, type LinkRef } from './links.ts';
 import { decodeNeighbour, listNeighbours, type Neighbour } from './neighbours.ts';
-import { decodeRoute, getRoute, listRoutes, type Route } from './routes.ts';
+import { decodeRoute, getRoute, isClonedRoute, listRoutes, type Route } from './routes.ts';
 import { decodeRoutingRule, listRoutingRules, type RoutingRule } from './rules.ts';
 
 const FAMILIES = [AF_INET, AF_INET6];
@@ -92,7 +92,7 @@ export class RouteConnection {
   #routes(family: number, filter: { table?: number; protocol?: number; linkIndex?: number }) {
     try {
       const messages = this.#socket.dump(listRoutes(family, filter), 'list routes');
-      return messages.flatMap(({ body }) => decodeRoute(body) ?? []);
+      return messages.flatMap(({ body }) => (isClonedRoute(body) ? [] : (decodeRoute(body) ?? [])));
     } catch (error) {
       // The kernel says so when the table asked for has never had a route.
       if (error instanceof NetlinkError && error.errno === ERRNO.ENOENT) return [];

@@ -133,12 +133,16 @@ export function getRoute(address: string): Message {
   return { type: RTM_GETROUTE, flags: 0, body };
 }
 
+/** Whether the message tells of a looked-up route in the cache, such as one with a path MTU. */
+export function isClonedRoute(body: Uint8Array): boolean {
+  return (decodeBody(body, 12).header.getUint32(8, true) & RTM_F_CLONED) !== 0;
+}
+
 /** Reads the body of `RTM_NEWROUTE` and `RTM_DELROUTE`; undefined for what is not an IP route. */
 export function decodeRoute(body: Uint8Array): Route | undefined {
   const { header, attrs } = decodeBody(body, 12);
   const family = header.getUint8(0);
-  // Cloned entries are the cache of looked-up routes (path MTUs), not routes.
-  if (!isIpFamily(family) || (header.getUint32(8, true) & RTM_F_CLONED) !== 0) return undefined;
+  if (!isIpFamily(family)) return undefined;
   const address = attrs.bytes(RTA_DST);
   const prefix = address === undefined ? anyAddress(family) : decodeIp(address);
   const via = attrs.bytes(RTA_GATEWAY);
@@ -209,14 +213,17 @@ function routeMessage(type: number, flags: number, route: Route): Message {
     type: type === RTM_DELROUTE && route.type === undefined ? 0 : TYPES[kind],
     flags: route.onlink === true ? RTNH_F_ONLINK : 0,
   };
-  const body = encodeBody((writer) => rtmsg(writer, header), [
-    cidr.prefixLength > 0 ? attr.bytes(RTA_DST, cidr.bytes) : undefined,
-    table > 0xff ? attr.u32(RTA_TABLE, table) : undefined,
-    ...wayAttrs(route),
-    optional(route.source, (address) => attr.bytes(RTA_PREFSRC, ipBytes(address))),
-    optional(route.metric, (metric) => attr.u32(RTA_PRIORITY, metric)),
-    optional(route.mtu, (mtu) => attr.nestedBare(RTA_METRICS, [attr.u32(RTAX_MTU, mtu)])),
-  ]);
+  const body = encodeBody(
+    (writer) => rtmsg(writer, header),
+    [
+      cidr.prefixLength > 0 ? attr.bytes(RTA_DST, cidr.bytes) : undefined,
+      table > 0xff ? attr.u32(RTA_TABLE, table) : undefined,
+      ...wayAttrs(route),
+      optional(route.source, (address) => attr.bytes(RTA_PREFSRC, ipBytes(address))),
+      optional(route.metric, (metric) => attr.u32(RTA_PRIORITY, metric)),
+      optional(route.mtu, (mtu) => attr.nestedBare(RTA_METRICS, [attr.u32(RTAX_MTU, mtu)])),
+    ],
+  );
   return { type, flags, body };
 }
 
