@@ -1,0 +1,253 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+
+import fc from 'fast-check';
+
+import type { EndpointSlice, Service } from '../api/types.ts';
+import { planForwarding } from './forwarding.ts';
+import { sampleContext, sampleService, sampleSlice } from './samples.ts';
+import { planService } from './service.ts';
+
+/** The keys of everything that answers. */
+function answers(services: Service[], slices: EndpointSlice[] = []): string[] {
+  return [...planForwarding({ services, slices, ...sampleContext() }).frontends.keys()].sort();
+}
+
+const v4 = '10.96.0.20 TCP 80';
+const v6 = 'fd00:10:96::20 TCP 80';
+
+type Case = { name: string; service: Service; want: string[] };
+
+const cases: Case[] = [
+  { name: '[P5] both families', service: sampleService(), want: [v4, v6] },
+  {
+    name: '[P5] a family without a cluster IP is left out',
+    service: sampleService({ clusterIPs: ['10.96.0.20'] }),
+    want: [v4],
+  },
+  {
+    name: '[P1] a Service of another proxy is invisible, even with an empty label',
+    service: sampleService({}, { labels: { 'service.kubernetes.io/service-proxy-name': '' } }),
+    want: [],
+  },
+  {
+    name: '[P3] headless',
+    service: sampleService({ clusterIP: 'None', clusterIPs: ['None'] }),
+    want: [],
+  },
+  {
+    name: '[P3] no cluster IP yet',
+    service: sampleService({ clusterIP: '', clusterIPs: [] }),
+    want: [],
+  },
+  { name: '[P4] ExternalName', service: sampleService({ type: 'ExternalName' }), want: [] },
+  {
+    name: '[P6] one number in three protocols',
+    service: sampleService({
+      clusterIPs: ['10.96.0.20'],
+      ports: [
+        { name: 't', protocol: 'TCP', port: 53 },
+        { name: 'u', protocol: 'UDP', port: 53 },
+        { name: 's', protocol: 'SCTP', port: 53 },
+      ],
+    }),
+    want: ['10.96.0.20 SCTP 53', '10.96.0.20 TCP 53', '10.96.0.20 UDP 53'],
+  },
+  {
+    name: '[P29] a node port on every node port address',
+    service: sampleService({
+      type: 'NodePort',
+      ports: [{ name: 'http', protocol: 'TCP', port: 80, nodePort: 30007 }],
+    }),
+    want: [v4, '172.29.0.11 TCP 30007', v6, 'fd00:172:29::11 TCP 30007'],
+  },
+  {
+    name: '[P42] external IPs, by family, leading zeros forgiven [P19]',
+    service: sampleService({ externalIPs: ['192.0.2.007', 'not an address', '2001:db8::7'] }),
+    want: [v4, '192.0.2.7 TCP 80', '2001:db8::7 TCP 80', v6].sort(),
+  },
+  {
+    name: '[P47] [P48] balancer addresses but names and mode Proxy',
+    service: sampleService(
+      { type: 'LoadBalancer', loadBalancerIP: '192.0.2.99' },
+      {
+        ingress: [
+          { ip: '192.0.2.1' },
+          { hostname: 'lb.example' },
+          { ip: '192.0.2.2', ipMode: 'Proxy' },
+          { ip: '2001:db8::1', ipMode: 'VIP' },
+        ],
+      },
+    ),
+    want: [v4, '192.0.2.1 TCP 80', '2001:db8::1 TCP 80', v6].sort(),
+  },
+  {
+    name: '[P50] a balanced Service without a node port',
+    service: sampleService(
+      {
+        type: 'LoadBalancer',
+        clusterIPs: ['10.96.0.20'],
+        allocateLoadBalancerNodePorts: false,
+        ports: [{ name: 'http', port: 80, nodePort: 0 }],
+      },
+      { ingress: [{ ip: '192.0.2.1' }] },
+    ),
+    want: [v4, '192.0.2.1 TCP 80'],
+  },
+];
+
+for (const { name, service, want } of cases) {
+  test(name, () => assert.deepEqual(answers([service]), want.toSorted()));
+}
+
+test('[P8] a slice without its Service label is ignored', () => {
+  const slice = sampleSlice(['10.244.1.1']);
+  delete slice.metadata.labels;
+  const plan = planForwarding({
+    services: [sampleService()],
+    slices: [slice],
+    ...sampleContext(),
+  });
+  assert.deepEqual(
+    [...plan.ports.values()].map((port) => port.cluster.length),
+    [0, 0],
+  );
+});
+
+test('[P1] a slice of another proxy is ignored', () => {
+  const slice = sampleSlice(['10.244.1.1'], {
+    labels: { 'service.kubernetes.io/service-proxy-name': 'other' },
+  });
+  const plan = planForwarding({ services: [sampleService()], slices: [slice], ...sampleContext() });
+  assert.equal(plan.ports.get('shop/web:http/TCP/ipv4')?.cluster.length, 0);
+});
+
+test('[P84] the affinity timeout, with its default', () => {
+  const planOf = (service: Service) => planService(service, [], sampleContext())?.ports[0];
+  assert.equal(planOf(sampleService())?.affinitySeconds, 0);
+  assert.equal(planOf(sampleService({ sessionAffinity: 'ClientIP' }))?.affinitySeconds, 10_800);
+  const sessionAffinityConfig = { clientIP: { timeoutSeconds: 7 } };
+  const short = sampleService({ sessionAffinity: 'ClientIP', sessionAffinityConfig });
+  assert.equal(planOf(short)?.affinitySeconds, 7);
+});
+
+test('[P44] the older Service has an address that two claim, and the other takes over', () => {
+  const externalIPs = ['192.0.2.1'];
+  const first = sampleService(
+    { externalIPs, clusterIP: '10.96.0.21', clusterIPs: ['10.96.0.21'] },
+    { name: 'zebra', created: '2025-01-01T00:00:00Z' },
+  );
+  const second = sampleService({ externalIPs });
+  const key = '192.0.2.1 TCP 80';
+  const plan = (services: Service[]) =>
+    planForwarding({ services, slices: [], ...sampleContext() });
+  for (const services of [
+    [first, second],
+    [second, first],
+  ]) {
+    const { frontends, clashes } = plan(services);
+    assert.equal(frontends.get(key)?.portId, 'shop/zebra:http/TCP/ipv4');
+    assert.deepEqual(clashes, [{ frontend: key, winner: 'shop/zebra', loser: 'shop/web' }]);
+  }
+  assert.equal(plan([second]).frontends.get(key)?.portId, 'shop/web:http/TCP/ipv4');
+  assert.deepEqual(plan([second]).clashes, []);
+});
+
+test('[P46] a cluster IP wins over an older external IP', () => {
+  const thief = sampleService(
+    { externalIPs: ['10.96.0.20'], clusterIP: '10.96.0.66', clusterIPs: ['10.96.0.66'] },
+    { name: 'thief', created: '2020-01-01T00:00:00Z' },
+  );
+  const { frontends } = planForwarding({
+    services: [thief, sampleService()],
+    slices: [],
+    ...sampleContext(),
+  });
+  assert.equal(frontends.get(v4)?.portId, 'shop/web:http/TCP/ipv4');
+});
+
+test('[P40] an external address wins over a node port with the same number', () => {
+  const outward = sampleService({
+    externalIPs: ['172.29.0.11'],
+    ports: [{ name: 'http', port: 30007 }],
+  });
+  const nodePort = sampleService(
+    {
+      type: 'NodePort',
+      clusterIP: '10.96.0.21',
+      clusterIPs: ['10.96.0.21'],
+      ports: [{ name: 'http', port: 80, nodePort: 30007 }],
+    },
+    { name: 'older', created: '2020-01-01T00:00:00Z' },
+  );
+  const { frontends } = planForwarding({
+    services: [nodePort, outward],
+    slices: [],
+    ...sampleContext(),
+  });
+  assert.equal(frontends.get('172.29.0.11 TCP 30007')?.kind, 'externalIP');
+});
+
+test('[P118] [P119] the health check port of a local balancer Service', () => {
+  const service = sampleService({
+    type: 'LoadBalancer',
+    externalTrafficPolicy: 'Local',
+    healthCheckNodePort: 31000,
+  });
+  const plan = planService(service, [sampleSlice(['10.244.1.1@node-1'])], sampleContext());
+  assert.deepEqual(plan?.healthCheck, { port: 31000, localEndpoints: 1 });
+  service.spec.externalTrafficPolicy = 'Cluster';
+  assert.equal(planService(service, [], sampleContext())?.healthCheck, undefined);
+});
+
+const serviceArbitrary = fc
+  .record({
+    name: fc.constantFrom('a', 'b', 'c', 'd'),
+    created: fc.constantFrom('2025-01-01T00:00:00Z', '2026-01-01T00:00:00Z'),
+    externalIPs: fc.subarray(['192.0.2.1', '192.0.2.2', '10.96.0.1']),
+    address: fc.integer({ min: 1, max: 4 }),
+  })
+  .map(({ name, created, externalIPs, address }) =>
+    sampleService(
+      { externalIPs, clusterIP: `10.96.0.${address}`, clusterIPs: [`10.96.0.${address}`] },
+      { name, created },
+    ),
+  );
+
+const sliceArbitrary = fc
+  .record({
+    name: fc.constantFrom('s1', 's2', 's3', 's4', 's5'),
+    service: fc.constantFrom('a', 'b', 'c'),
+    ends: fc.array(fc.tuple(fc.integer({ min: 1, max: 5 }), fc.integer({ min: 1, max: 2 })), {
+      maxLength: 5,
+    }),
+  })
+  .map(({ name, service, ends }) =>
+    sampleSlice(
+      ends.map(([host, node]) => `10.244.${node}.${host}@node-${node}`),
+      { name, service },
+    ),
+  );
+
+test('[P17] the order of objects and of endpoints changes nothing', () => {
+  const unique = <T>(items: fc.Arbitrary<T>, key: (item: T) => string) =>
+    fc.uniqueArray(items, { selector: key, maxLength: 6 });
+  fc.assert(
+    fc.property(
+      unique(serviceArbitrary, (one) => one.metadata.name),
+      unique(sliceArbitrary, (one) => one.metadata.name),
+      (services, slices) => {
+        const turned = slices.map((slice) =>
+          Object.assign({}, slice, { endpoints: slice.endpoints.toReversed() }),
+        );
+        const one = planForwarding({ services, slices, ...sampleContext() });
+        const other = planForwarding({
+          services: services.toReversed(),
+          slices: turned.toReversed(),
+          ...sampleContext(),
+        });
+        assert.deepEqual(one, other);
+      },
+    ),
+  );
+});

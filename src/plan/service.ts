@@ -1,0 +1,187 @@
+/** One Service and its slices to a ServicePlan. Pure; the order of slices does not matter. */
+import type { EndpointSlice, Service, ServicePort } from '../api/types.ts';
+import { cidrContains, familyOf, parseCidr, type IpFamily } from '../lib/ip.ts';
+import { normalCidr, normalIpOf } from './address.ts';
+import { selectEndpoints, type EndpointSets } from './endpoints.ts';
+import type {
+  Frontend,
+  FrontendKind,
+  Masquerade,
+  NodeFacts,
+  PlanOptions,
+  PoolChoice,
+  PortPlan,
+  ServicePlan,
+} from './types.ts';
+
+/** What every Service of a node is planned against. */
+export type PlanContext = { readonly node: NodeFacts; readonly options: PlanOptions };
+
+/** Another proxy serves what carries this label (P1). */
+export const PROXY_NAME_LABEL = 'service.kubernetes.io/service-proxy-name';
+/** Slices of headless Services carry this label (P2). */
+export const HEADLESS_LABEL = 'service.kubernetes.io/headless';
+/** Ties a slice to its Service. */
+export const SERVICE_NAME_LABEL = 'kubernetes.io/service-name';
+
+/** Default of `sessionAffinityConfig.clientIP.timeoutSeconds` (P84). */
+const AFFINITY_SECONDS = 10_800;
+
+/** Plans one Service; undefined when it is not for a proxy at all (P1, P3, P4). */
+export function planService(
+  service: Service,
+  slices: readonly EndpointSlice[],
+  context: PlanContext,
+): ServicePlan | undefined {
+  if (!isForProxy(service)) return undefined;
+  const { namespace = '', name, creationTimestamp = '' } = service.metadata;
+  const usable = slices.filter((slice) => !hasLabel(slice, PROXY_NAME_LABEL));
+  const ports: PortPlan[] = [];
+  const clusterIPs: string[] = [];
+  const localReady = new Set<string>();
+  for (const family of ['ipv4', 'ipv6'] as const) {
+    const clusterIP = clusterIPOf(service, family);
+    if (clusterIP === undefined) continue;
+    clusterIPs.push(clusterIP);
+    for (const port of service.spec.ports ?? []) {
+      const { protocol = 'TCP', name: portName = '' } = port;
+      const sets = selectEndpoints(usable, { portName, protocol, family, node: context.node });
+      for (const address of sets.localReady) localReady.add(address);
+      ports.push(planPort({ service, port, family, clusterIP, sets }, context));
+    }
+  }
+  if (ports.length === 0) return undefined;
+  const healthPort = healthCheckPort(service);
+  return {
+    service: `${namespace}/${name}`,
+    since: creationTimestamp,
+    ports,
+    clusterIPs,
+    ...(healthPort === undefined
+      ? {}
+      : { healthCheck: { port: healthPort, localEndpoints: localReady.size } }),
+  };
+}
+
+type PortInput = {
+  service: Service;
+  port: ServicePort;
+  family: IpFamily;
+  clusterIP: string;
+  sets: EndpointSets;
+};
+
+function planPort(input: PortInput, context: PlanContext): PortPlan {
+  const { service, port, family, sets } = input;
+  const { namespace = '', name } = service.metadata;
+  const { protocol = 'TCP', name: portName = '' } = port;
+  return {
+    id: `${namespace}/${name}:${portName}/${protocol}/${family}`,
+    service: `${namespace}/${name}`,
+    portName,
+    protocol,
+    family,
+    frontends: frontendsOf(input, context),
+    cluster: sets.cluster,
+    local: sets.local,
+    serving: sets.serving,
+    affinitySeconds: affinitySeconds(service),
+  };
+}
+
+function frontendsOf(input: PortInput, context: PlanContext): Frontend[] {
+  const { service, port, family, clusterIP } = input;
+  const { spec } = service;
+  const { protocol = 'TCP' } = port;
+  const externalPool = spec.externalTrafficPolicy === 'Local' ? 'bySource' : 'cluster';
+  const make = (kind: FrontendKind, address: string, more: Partial<Frontend> = {}): Frontend => ({
+    kind,
+    address,
+    protocol,
+    port: kind === 'nodePort' ? (port.nodePort ?? 0) : port.port,
+    pool: externalPool,
+    masquerade: externalPool === 'bySource' ? 'node' : 'always',
+    ...more,
+  });
+  const pool: PoolChoice = spec.internalTrafficPolicy === 'Local' ? 'local' : 'cluster';
+  const masquerade = clusterMasquerade(family, context.options);
+  const frontends = [make('clusterIP', clusterIP, { pool, masquerade })];
+  for (const address of balancerIPs(service, family)) {
+    const sources = allowedSources(service, { family, vip: address, node: context.node });
+    frontends.push(make('loadBalancerIP', address, sources === undefined ? {} : { sources }));
+  }
+  for (const text of spec.externalIPs ?? []) {
+    const address = normalIpOf(family, text);
+    if (address !== undefined) frontends.push(make('externalIP', address));
+  }
+  if (port.nodePort) {
+    for (const address of context.node.nodePortAddresses) {
+      if (familyOf(address) === family) frontends.push(make('nodePort', address));
+    }
+  }
+  return frontends;
+}
+
+/** P57, P59, P61 and, without a detector, P63; P64 and P65 for masqueradeAll. */
+function clusterMasquerade(family: IpFamily, options: PlanOptions): Masquerade {
+  if (options.masqueradeAll) return 'always';
+  return options.podCidrs.some((cidr) => parseCidr(cidr)?.family === family)
+    ? 'outsiders'
+    : 'never';
+}
+
+function isForProxy(service: Service): boolean {
+  if (hasLabel(service, PROXY_NAME_LABEL) || hasLabel(service, HEADLESS_LABEL)) return false;
+  const { type, clusterIP } = service.spec;
+  return type !== 'ExternalName' && clusterIP !== 'None' && clusterIP !== undefined;
+}
+
+function hasLabel(object: Service | EndpointSlice, label: string): boolean {
+  return object.metadata.labels?.[label] !== undefined;
+}
+
+function clusterIPOf(service: Service, family: IpFamily): string | undefined {
+  const { clusterIP = '', clusterIPs = [] } = service.spec;
+  for (const text of clusterIPs.length > 0 ? clusterIPs : [clusterIP]) {
+    const address = normalIpOf(family, text);
+    if (address !== undefined) return address;
+  }
+  return undefined;
+}
+
+function affinitySeconds(service: Service): number {
+  const { sessionAffinity, sessionAffinityConfig } = service.spec;
+  if (sessionAffinity !== 'ClientIP') return 0;
+  return sessionAffinityConfig?.clientIP?.timeoutSeconds ?? AFFINITY_SECONDS;
+}
+
+/** Addresses that packets arrive for: of the family, and not kept by the balancer (P47, P48). */
+function balancerIPs(service: Service, family: IpFamily): string[] {
+  if (service.spec.type !== 'LoadBalancer') return [];
+  return (service.status?.loadBalancer?.ingress ?? [])
+    .filter((ingress) => ingress.ipMode !== 'Proxy')
+    .map((ingress) => normalIpOf(family, ingress.ip))
+    .filter((address) => address !== undefined);
+}
+
+/** Undefined when everybody may connect: no ranges, or all of the other family (P53). */
+function allowedSources(
+  service: Service,
+  { family, vip, node }: { family: IpFamily; vip: string; node: NodeFacts },
+): string[] | undefined {
+  const asked = service.spec.loadBalancerSourceRanges ?? [];
+  const ranges = asked.map(normalCidr).filter((range) => range !== undefined);
+  const mine = ranges.flatMap((range) => parseCidr(range) ?? []).filter((c) => c.family === family);
+  // Ranges that nobody can read let nobody in: the safe reading of a half-formed object.
+  if (mine.length === 0) return asked.length > 0 && ranges.length === 0 ? [] : undefined;
+  const allowed = mine.map((range) => `${range.address}/${range.prefixLength}`);
+  // A node that holds the VIP talks to it with the VIP as source (P52).
+  const nodeMay = mine.some((range) => node.addresses.some((own) => cidrContains(range, own)));
+  return nodeMay ? [...allowed, `${vip}/${family === 'ipv4' ? 32 : 128}`] : allowed;
+}
+
+function healthCheckPort(service: Service): number | undefined {
+  const { type, externalTrafficPolicy, healthCheckNodePort } = service.spec;
+  if (type !== 'LoadBalancer' || externalTrafficPolicy !== 'Local') return undefined;
+  return healthCheckNodePort || undefined;
+}
