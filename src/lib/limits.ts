@@ -30,4 +30,18 @@ export const limits = {
   streamWindowBytes: 256 * 1024,
   /** The same for all streams of a connection together. */
   connectionWindowBytes: 16 * 1024 * 1024,
+  /** Event texts remembered for counting repeats; the least used is forgotten. */
+  eventsKnownMax: 2000,
+  /** Events waiting to be written; more are dropped: they are a help, not a record. */
+  eventsWaitingMax: 1000,
+  /** The API refuses a longer event message. */
+  eventMessageMax: 1024,
+  /** Pods made or removed for one owner in one run, so that a mistake is noticed in time. */
+  podBurst: 500,
+  /** Endpoints in one slice, the default of kube-controller-manager (K29). */
+  endpointsPerSlice: 100,
+  /** Addresses in one Endpoints object or mirrored subset (K30, K32). */
+  endpointsAddressesMax: 1000,
+  /** Events waiting for an in-process watcher; past it the stream ends and the watcher lists again. */
+  localWatchEventsMax: 10_000,
 } as const;

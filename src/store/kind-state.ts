@@ -26,7 +26,6 @@ export class KindState {
   }
 
   load(row: LoadedRow): void {
-    // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- we wrote it
     const object = JSON.parse(Buffer.from(row.bytes).toString()) as KubeObject;
     const { namespace, name, revision, bytes } = row;
     const stored = { namespace, name, revision, bytes, object: deepFreeze(object) };

@@ -52,7 +52,6 @@ class SqliteBackend implements Backend {
   load(): { revision: number; rows: Iterable<LoadedRow> } {
     const state = this.#database.prepare('SELECT revision FROM state').get();
     if (state === undefined) throw new Error('table "state" is empty');
-    // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the columns below
     const rows = this.#database
       .prepare('SELECT resource, namespace, name, revision, json AS bytes FROM objects')
       .all() as unknown as LoadedRow[];
@@ -170,10 +169,14 @@ function refusal(error: unknown): Error {
 function unreadable(path: string, error: unknown): Error {
   if (error instanceof UserError) return error;
   if (resultCode(error) === SQLITE_BUSY) {
-    return new UserError('DATABASE_IN_USE', `Cannot open database "${path}": another process uses it`, {
-      hint: 'A server of this lab seems to run already; stop it first',
-      cause: error,
-    });
+    return new UserError(
+      'DATABASE_IN_USE',
+      `Cannot open database "${path}": another process uses it`,
+      {
+        hint: 'A server of this lab seems to run already; stop it first',
+        cause: error,
+      },
+    );
   }
   return corrupt(path, messageOf(error), error);
 }
