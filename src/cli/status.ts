@@ -1,0 +1,47 @@
+import { labPaths } from '../lab/paths.ts';
+import { requireRights } from '../lab/rights.ts';
+import { listLabs, readLab } from '../lab/state.ts';
+import { labStatus, type LabStatus } from '../lab/status.ts';
+
+/** `fairlead status` */
+export async function status(options: { name?: string; json?: boolean }): Promise<void> {
+  if (await requireRights('status', options)) return;
+  const names = options.name === undefined ? listLabs() : [options.name];
+  const labs: LabStatus[] = [];
+  for (const name of names) labs.push(await labStatus(readLab(labPaths(name)), labPaths(name)));
+  if (options.json === true) console.log(JSON.stringify({ labs }));
+  else if (labs.length === 0)
+    console.log('There is no lab on this machine. Bring one up: fairlead up');
+  else console.log(labs.map(statusText).join('\n\n'));
+}
+
+function statusText(lab: LabStatus): string {
+  const megabytes = (bytes: number) => `${(bytes / 1_048_576).toFixed(0)} MB`;
+  const ready = (value: boolean | undefined) =>
+    value === undefined ? '' : value ? 'Ready' : 'NotReady';
+  const rows = lab.components.map((part) => [
+    part.name,
+    part.state,
+    ready(part.ready),
+    String(part.pid ?? '-'),
+    megabytes(part.pssBytes),
+    part.addresses.join(' '),
+  ]);
+  const head = ['COMPONENT', 'STATE', 'NODE', 'PID', 'MEMORY', 'ADDRESS'];
+  const widths = head.map((title, column) =>
+    Math.max(title.length, ...rows.map((row) => row[column]!.length)),
+  );
+  const table = [head, ...rows].map(
+    (row) =>
+      `  ${row
+        .map((cell, column) => cell.padEnd(widths[column]!))
+        .join('  ')
+        .trimEnd()}`,
+  );
+  return [
+    `Lab "${lab.name}": ${lab.apiProblem === undefined ? `API at ${lab.api}` : `the API at ${lab.api} does not answer: ${lab.apiProblem}`}`,
+    ...table,
+    `  pods: ${lab.pods.ready} of ${lab.pods.total} ready; memory of everything: ${megabytes(lab.pssBytes)}`,
+    `  export KUBECONFIG=${lab.kubeconfig}`,
+  ].join('\n');
+}

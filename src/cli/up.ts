@@ -1,0 +1,58 @@
+import { requireRights } from '../lab/rights.ts';
+import { up as bringUp, type UpResult } from '../lab/up.ts';
+import type { IpFamilyChoice } from '../lab/config.ts';
+import type { Step } from '../lab/progress.ts';
+
+export type UpOptions = {
+  name: string;
+  nodes: number;
+  ipFamily: IpFamilyChoice;
+  serviceCidr?: string[];
+  podCidr?: string[];
+  apiPort?: number;
+  json?: boolean;
+};
+
+/** `fairlead up` */
+export async function up(options: UpOptions): Promise<void> {
+  if (await requireRights('up', options)) return;
+  const say = (text: string) => options.json !== true && console.log(text);
+  const result = await bringUp(
+    {
+      name: options.name,
+      nodes: options.nodes,
+      ipFamily: options.ipFamily,
+      ...(options.serviceCidr === undefined ? {} : { serviceCidrs: options.serviceCidr }),
+      ...(options.podCidr === undefined ? {} : { podCidrs: options.podCidr }),
+      ...(options.apiPort === undefined ? {} : { apiPort: options.apiPort }),
+    },
+    (step) => say(stepText(step)),
+  );
+  if (options.json === true) console.log(JSON.stringify(resultJson(result)));
+  else console.log(resultText(result));
+}
+
+function stepText(step: Step): string {
+  return `  ${step.name.padEnd(34)} ${step.ms.toFixed(0).padStart(5)} ms`;
+}
+
+function resultJson({ lab, kubeconfig, steps, existed }: UpResult): unknown {
+  return { lab, kubeconfig, existed, steps, server: `https://127.0.0.1:${lab.apiPort}` };
+}
+
+function resultText({ lab, kubeconfig, steps, existed }: UpResult): string {
+  const total = (steps.at(-1)?.sinceStartMs ?? 0) / 1000;
+  const flag = lab.name === 'lab' ? '' : ` --name ${lab.name}`;
+  const nodes = `${lab.nodes.length} ${lab.nodes.length === 1 ? 'node' : 'nodes'}`;
+  const head = existed
+    ? `Lab "${lab.name}" is up already, with ${nodes}${steps.length > 0 ? '; what had died runs again' : ''}.`
+    : `Lab "${lab.name}" is up with ${nodes}, in ${total.toFixed(2)} s.`;
+  return [
+    head,
+    '',
+    `  export KUBECONFIG=${kubeconfig}`,
+    '  kubectl get pods -A -o wide',
+    `  bin/fairlead demo${flag}`,
+    `  bin/fairlead down${flag}`,
+  ].join('\n');
+}

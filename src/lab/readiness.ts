@@ -1,0 +1,118 @@
+/** Waiting for a new lab to answer, with light requests of our own: this is the way to the first second. */
+import { Resolver } from 'node:dns/promises';
+import { readFileSync } from 'node:fs';
+import { Agent, request } from 'node:https';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { messageOf, WorldError } from '../lib/errors.ts';
+import { formatHostPort } from '../lib/ip.ts';
+import type { Node } from '../api/types.ts';
+import type { LabConfig } from './config.ts';
+import { keyFiles } from './keys.ts';
+import { logFile, type LabPaths } from './paths.ts';
+
+/** Between two questions to something that does not answer yet. */
+const pauseMs = 10;
+
+export async function waitForApi(lab: LabConfig, paths: LabPaths, deadline: number): Promise<void> {
+  await until(
+    deadline,
+    `API of lab "${lab.name}"`,
+    paths,
+    async () => (await get(lab, paths, '/readyz')) === 'ok',
+  );
+}
+
+export async function waitForNodes(
+  lab: LabConfig,
+  paths: LabPaths,
+  deadline: number,
+): Promise<void> {
+  await until(deadline, `nodes of lab "${lab.name}"`, paths, async () => {
+    const { items } = JSON.parse(await get(lab, paths, '/api/v1/nodes')) as { items: Node[] };
+    return items.filter(isReady).length >= lab.nodes.length;
+  });
+}
+
+/** Whether the node's agent says that it can run pods. */
+export function isReady(node: Node): boolean {
+  return (
+    node.status?.conditions?.some(
+      (condition) => condition.type === 'Ready' && condition.status === 'True',
+    ) === true
+  );
+}
+
+/** Asks the cluster's DNS for the API's own Service, from the host and through the virtual IP. */
+export async function askDns(lab: LabConfig, deadline: number): Promise<void> {
+  const name = `kubernetes.default.svc.${lab.clusterDomain}`;
+  await until(deadline, `DNS of lab "${lab.name}"`, undefined, async () => {
+    const resolver = new Resolver({ timeout: 100, tries: 1 });
+    resolver.setServers([formatHostPort(lab.clusterDns[0]!, 53)]);
+    const addresses =
+      lab.families[0] === 'ipv4' ? await resolver.resolve4(name) : await resolver.resolve6(name);
+    return addresses.length > 0;
+  });
+}
+
+async function until(
+  deadline: number,
+  what: string,
+  paths: LabPaths | undefined,
+  ask: () => Promise<boolean>,
+): Promise<void> {
+  let last: unknown;
+  while (performance.now() < deadline) {
+    try {
+      if (await ask()) return;
+    } catch (error) {
+      last = error;
+    }
+    await sleep(pauseMs);
+  }
+  const log = paths === undefined ? '' : `; its log ends with: ${tailOf(logFile(paths, 'server'))}`;
+  throw new WorldError(
+    'NOT_READY',
+    `Cannot reach the ${what} in time: ${last === undefined ? 'it is not ready' : messageOf(last)}${log}`,
+    { cause: last },
+  );
+}
+
+function tailOf(file: string): string {
+  try {
+    return readFileSync(file, 'utf8').trimEnd().split('\n').slice(-5).join('\n  ');
+  } catch (error) {
+    return messageOf(error);
+  }
+}
+
+let agent: Agent | undefined;
+
+/** One answer of the API, asked as the administrator. */
+export function get(lab: LabConfig, paths: LabPaths, path: string): Promise<string> {
+  const files = keyFiles(paths);
+  agent ??= new Agent({
+    keepAlive: true,
+    ca: readFileSync(files.ca),
+    cert: readFileSync(files.admin.cert),
+    key: readFileSync(files.admin.key),
+  });
+  return new Promise((resolve, reject) => {
+    const sent = request(
+      { host: '127.0.0.1', port: lab.apiPort, path, agent, timeout: 2000 },
+      (response) => {
+        let body = '';
+        response.setEncoding('utf8');
+        response.on('data', (chunk: string) => (body += chunk));
+        response.on('end', () =>
+          response.statusCode === 200
+            ? resolve(body)
+            : reject(new Error(`${path} answered ${response.statusCode}: ${body.slice(0, 200)}`)),
+        );
+        response.on('error', reject);
+      },
+    );
+    sent.on('timeout', () => sent.destroy(new Error(`${path} did not answer`)));
+    sent.on('error', reject);
+    sent.end();
+  });
+}

@@ -1,0 +1,76 @@
+/** Taking things down, whatever state they are in; every part may be gone already. */
+import { existsSync, readdirSync, readFileSync, rmdirSync, rmSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { unmount } from '../kernel/ffi/mount.ts';
+import type { LabConfig, LabNode } from './config.ts';
+import { removeBridge, removeNode } from './network.ts';
+import { nodeNamespaces, nodeRuntimeDir, type LabPaths } from './paths.ts';
+import {
+  endAll,
+  findComponent,
+  isAlive,
+  namespaceInode,
+  processesIn,
+  signalAll,
+} from './processes.ts';
+
+/** Leaves nothing of the lab on the host. */
+export async function removeLab(lab: LabConfig, paths: LabPaths): Promise<void> {
+  const components = ['server', ...lab.nodes.map((node) => node.name)];
+  const supervised = components
+    .flatMap((component) => Object.values(findComponent(paths, component)))
+    .filter((pid) => pid !== undefined);
+  await killAll(supervised);
+  await killAll(lab.nodes.flatMap((node) => processesOfNode(node, paths)));
+  for (const node of lab.nodes) removeNode(lab, node, paths);
+  removeBridge(lab);
+  removeFiles(paths);
+}
+
+/** Cuts the power of a node: its processes, its pods, its link and its namespaces go at once. */
+export async function powerOff(lab: LabConfig, node: LabNode, paths: LabPaths): Promise<void> {
+  const { supervisor, main } = findComponent(paths, node.name);
+  const first = [supervisor, main].filter((pid) => pid !== undefined);
+  signalAll(first, 'SIGKILL');
+  await killAll([...first, ...processesOfNode(node, paths)]);
+  removeNode(lab, node, paths);
+  const dir = nodeRuntimeDir(paths, node.name);
+  unmountBelow(dir);
+  rmSync(dir, { recursive: true, force: true });
+}
+
+async function killAll(pids: readonly number[]): Promise<void> {
+  signalAll(pids, 'SIGKILL');
+  await endAll(pids, 0);
+}
+
+/** Everything that runs in the node's network or in that of one of its pods. */
+export function processesOfNode(node: LabNode, paths: LabPaths): number[] {
+  const pods = join(nodeRuntimeDir(paths, node.name), 'pods');
+  const files = existsSync(pods) ? readdirSync(pods).map((uid) => join(pods, uid, 'net')) : [];
+  const inodes = [nodeNamespaces(paths, node.name).net, ...files]
+    .map(namespaceInode)
+    .filter((inode) => inode !== undefined);
+  return processesIn(new Set(inodes)).filter((pid) => pid !== process.pid && isAlive(pid));
+}
+
+function removeFiles(paths: LabPaths): void {
+  for (const dir of [paths.runtime, paths.state]) {
+    unmountBelow(dir);
+    rmSync(dir, { recursive: true, force: true });
+    removeEmpty(dirname(dir));
+  }
+}
+
+/** The innermost first. */
+function unmountBelow(dir: string): void {
+  const points = readFileSync('/proc/self/mountinfo', 'utf8')
+    .split('\n')
+    .map((line) => line.split(' ')[4] ?? '')
+    .filter((point) => point === dir || point.startsWith(`${dir}/`));
+  for (const point of points.toSorted((a, b) => b.length - a.length)) unmount(point);
+}
+
+function removeEmpty(dir: string): void {
+  if (existsSync(dir) && readdirSync(dir).length === 0) rmdirSync(dir);
+}
