@@ -54,7 +54,7 @@ export function deploymentStatus(deployment: Deployment, input: StatusInput): St
   return { ...counts, conditions };
 }
 
-function count<K extends keyof Status>(name: K, value: number): Partial<Status> {
+function count(name: keyof Status, value: number): Partial<Status> {
   return value === 0 ? {} : { [name]: value };
 }
 

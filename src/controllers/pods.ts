@@ -9,7 +9,7 @@ export function podInformer(informers: Informers): Informer<Pod> {
     .of<Pod>(resources.pods)
     .addIndex('label', (pod) => labelKeys(pod.metadata.namespace ?? '', pod.metadata.labels))
     .addIndex('owner', (pod) => controllerUids(pod))
-    .addIndex('node', (pod) => (pod.spec.nodeName === undefined ? [] : [pod.spec.nodeName]));
+    .addIndex('node', (pod) => ((pod.spec.nodeName ?? '') === '' ? [] : [pod.spec.nodeName!]));
 }
 
 /** One index key for each label. */

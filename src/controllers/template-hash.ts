@@ -14,7 +14,7 @@ export function templateHash(template: unknown, collisions = 0): string {
   for (const byte of Buffer.from(`${canonicalJson(template)}#${collisions}`)) {
     hash = Math.imul(hash ^ byte, 0x01000193) >>> 0;
   }
-  return [...hash.toString()].map((digit) => alphabet[(Number(digit) * 7) % 27]).join('');
+  return hash.toString().replaceAll(/\d/g, (digit) => alphabet[(Number(digit) * 7) % 27]!);
 }
 
 /** The same text for the same data, whatever the order of its fields. */
