@@ -1,6 +1,6 @@
 /** One Service and its slices to a ServicePlan. Pure; the order of slices does not matter. */
 import type { EndpointSlice, Service, ServicePort } from '../api/types.ts';
-import { cidrContains, familyOf, parseCidr, type IpFamily } from '../lib/ip.ts';
+import { bitsOf, cidrContains, familyOf, formatCidr, parseCidr, type IpFamily } from '../lib/ip.ts';
 import { normalCidr, normalIpOf } from './address.ts';
 import { selectEndpoints, type EndpointSets } from './endpoints.ts';
 import type {
@@ -107,7 +107,7 @@ function frontendsOf(input: PortInput, context: PlanContext): Frontend[] {
   const masquerade = clusterMasquerade(family, context.options);
   const frontends = [make('clusterIP', clusterIP, { pool, masquerade })];
   for (const address of balancerIPs(service, family)) {
-    const sources = allowedSources(service, { family, vip: address, node: context.node });
+    const sources = allowedSources(service, family, context.node);
     frontends.push(make('loadBalancerIP', address, sources === undefined ? {} : { sources }));
   }
   for (const text of spec.externalIPs ?? []) {
@@ -165,19 +165,16 @@ function balancerIPs(service: Service, family: IpFamily): string[] {
 }
 
 /** Undefined when everybody may connect: no ranges, or all of the other family (P53). */
-function allowedSources(
-  service: Service,
-  { family, vip, node }: { family: IpFamily; vip: string; node: NodeFacts },
-): string[] | undefined {
+function allowedSources(service: Service, family: IpFamily, node: NodeFacts): string[] | undefined {
   const asked = service.spec.loadBalancerSourceRanges ?? [];
-  const ranges = asked.map(normalCidr).filter((range) => range !== undefined);
-  const mine = ranges.flatMap((range) => parseCidr(range) ?? []).filter((c) => c.family === family);
+  const ranges = asked.flatMap((range) => parseCidr(normalCidr(range) ?? '') ?? []);
+  const mine = ranges.filter((range) => range.family === family);
   // Ranges that nobody can read let nobody in: the safe reading of a half-formed object.
   if (mine.length === 0) return asked.length > 0 && ranges.length === 0 ? [] : undefined;
-  const allowed = mine.map((range) => `${range.address}/${range.prefixLength}`);
-  // A node that holds the VIP talks to it with the VIP as source (P52).
+  // A node that holds a VIP of the Service talks to it with the VIP as source (P52).
   const nodeMay = mine.some((range) => node.addresses.some((own) => cidrContains(range, own)));
-  return nodeMay ? [...allowed, `${vip}/${family === 'ipv4' ? 32 : 128}`] : allowed;
+  const vips = nodeMay ? balancerIPs(service, family) : [];
+  return [...mine.map(formatCidr), ...vips.map((vip) => `${vip}/${bitsOf(family)}`)];
 }
 
 function healthCheckPort(service: Service): number | undefined {
