@@ -1,0 +1,42 @@
+/** Probes and metrics over HTTP: /health, /ready and /metrics, each on its own port (D96). */
+import { createServer, type RequestListener, type Server } from 'node:http';
+
+import { WorldError } from '../lib/errors.ts';
+import { formatHostPort } from '../lib/ip.ts';
+
+export type HttpPage = {
+  readonly host: string;
+  readonly port: number;
+  readonly path: string;
+  readonly page: () => Page | Promise<Page>;
+};
+
+export type Page = { readonly code: number; readonly body: string; readonly type?: string };
+
+/** One page on one port; every other path is 404. */
+export async function servePage(page: HttpPage): Promise<Server> {
+  const server = createServer({ requestTimeout: 5000, keepAliveTimeout: 5000 }, listenerOf(page));
+  // Probes come one at a time; more than this is no probe.
+  server.maxConnections = 100;
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  server.once('error', (cause) => {
+    const target = formatHostPort(page.host, page.port);
+    const text = `Cannot serve ${page.path} on "${target}": ${cause.message}`;
+    reject(new WorldError('DNS_LISTEN', text, { cause }));
+  });
+  server.listen({ host: page.host, port: page.port }, resolve);
+  await promise;
+  return server;
+}
+
+function listenerOf({ path, page }: HttpPage): RequestListener {
+  return (request, response) => {
+    const found = request.url?.split('?')[0] === path;
+    void Promise.resolve(found ? page() : { code: 404, body: '404 page not found\n' }).then(
+      ({ code, body, type = 'text/plain; charset=utf-8' }) => {
+        response.writeHead(code, { 'content-type': type }).end(body);
+      },
+      () => response.writeHead(500).end(),
+    );
+  };
+}

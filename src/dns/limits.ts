@@ -1,0 +1,32 @@
+/** Every limit on what the DNS server holds, with its reason. */
+export const dnsLimits = {
+  /** Encoded answers kept for names of our own; a few hundred bytes each. */
+  answersMax: 10_000,
+  /** Entries of each half of the cache for outside names, as CoreDNS has (D83). */
+  cacheEntriesMax: 9984,
+  /** An outside answer lives this long at least and at most (D84, `cache 30`). */
+  cacheTtlSecondsMin: 5,
+  cacheTtlSecondsMax: 30,
+  /** A failure upstream is remembered so long, that a storm of retries does not follow it (D86). */
+  failureTtlSeconds: 5,
+  /** Questions on their way upstream; each holds a socket (D90e). */
+  upstreamQueriesMax: 1000,
+  /** Servers read from resolv.conf (D90a). */
+  upstreamsMax: 15,
+  upstreamTryMs: 2000,
+  upstreamTotalMs: 5000,
+  /** How long a server that failed is asked only after the others. */
+  upstreamShunMs: 1000,
+  /** What we take over UDP from upstream without fragments (DNS flag day 2020). */
+  upstreamUdpBytes: 1232,
+  /** Node-local caches of a whole cluster keep a connection each (D112). */
+  tcpConnectionsMax: 20_000,
+  /** D77. */
+  tcpFirstReadMs: 3000,
+  tcpIdleMs: 10_000,
+  tcpWriteMs: 5000,
+  /** Open work may end in this time at a stop. */
+  drainMs: 5000,
+  /** A loop that was not seen by then is none (D99). */
+  loopProbeMs: 30_000,
+} as const;

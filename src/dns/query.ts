@@ -1,0 +1,157 @@
+/** The first look at a packet: is it a question we answer, and what does its sender understand. */
+import {
+  cursorOver,
+  DecodeError,
+  readQuestion,
+  readRecord,
+  readU16,
+  type Cursor,
+} from './wire/decode.ts';
+import {
+  CLASS,
+  FLAG,
+  headerBytes,
+  OPCODE,
+  opcodeOf,
+  plainUdpBytesMax,
+  RCODE,
+  TYPE,
+  type Question,
+  type ResourceRecord,
+} from './wire/message.ts';
+import { root } from './wire/name.ts';
+
+/** What the client's OPT record said (RFC 6891 §6). */
+export type Edns = {
+  /** As sent; smaller than 512 counts as 512. */
+  readonly udpBytes: number;
+  readonly version: number;
+  readonly dnssecOk: boolean;
+  /** The options that a reply carries back. */
+  readonly options: Uint8Array;
+};
+
+export type Query = {
+  readonly id: number;
+  readonly flags: number;
+  readonly question: Question;
+  readonly edns: Edns | undefined;
+};
+
+/** `drop`: no answer at all. `refuse`: only a header, with the question where it could be read. */
+export type Parsed =
+  | { readonly kind: 'query'; readonly query: Query }
+  | { readonly kind: 'drop' }
+  | {
+      readonly kind: 'refuse';
+      readonly id: number;
+      readonly flags: number;
+      readonly rcode: number;
+      readonly question: Question | undefined;
+    };
+
+/** EDNS options kept in a reply: NSID, EXPIRE, COOKIE, TCP-KEEPALIVE, PADDING (D73). */
+const optionsKept = new Set([3, 9, 10, 11, 12]);
+/** More options than this are not sent back: an echo must not fill the reply. */
+const optionBytesMax = 512;
+
+/** Never throws: what cannot be read is refused or dropped. */
+export function parseQuery(packet: Uint8Array): Parsed {
+  if (packet.length < headerBytes) return { kind: 'drop' };
+  const cursor = cursorOver(packet);
+  const [id, flags] = [readU16(cursor), readU16(cursor)];
+  if ((flags & FLAG.QR) !== 0) return { kind: 'drop' };
+  const refuse = (rcode: number, keep: number, question?: Question): Parsed => {
+    return { kind: 'refuse', id, flags: flags & keep, rcode, question };
+  };
+  const opcode = opcodeOf({ flags });
+  if (opcode !== OPCODE.QUERY && opcode !== OPCODE.NOTIFY) {
+    return refuse(RCODE.NOTIMP, 0x7800 | FLAG.RD);
+  }
+  const counts = {
+    qd: readU16(cursor),
+    an: readU16(cursor),
+    ns: readU16(cursor),
+    ar: readU16(cursor),
+  };
+  if (counts.qd !== 1 || counts.an > 1 || counts.ns > 1 || counts.ar > 2) {
+    return refuse(RCODE.FORMERR, FLAG.RD);
+  }
+  // A header that promises a question which is not there (D71).
+  if (packet.length === headerBytes) return refuse(RCODE.SERVFAIL, 0x7800 | FLAG.RD);
+  let question: Question | undefined;
+  try {
+    question = readQuestion(cursor);
+    const edns = readEdns(cursor, counts);
+    return { kind: 'query', query: { id, flags, question, edns } };
+  } catch (error) {
+    if (!(error instanceof DecodeError)) throw error;
+    return refuse(RCODE.FORMERR, 0x7800 | FLAG.RD, question);
+  }
+}
+
+function readEdns(
+  cursor: Cursor,
+  counts: { an: number; ns: number; ar: number },
+): Edns | undefined {
+  for (let skip = counts.an + counts.ns; skip > 0; skip -= 1) readRecord(cursor);
+  let edns: Edns | undefined;
+  for (let left = counts.ar; left > 0; left -= 1) {
+    const record = readRecord(cursor);
+    if (record.type !== TYPE.OPT) continue;
+    // RFC 6891 §6.1.1: a second OPT, or one that is not at the root, is a format error.
+    if (edns !== undefined || record.name !== root) throw new DecodeError('OPT is out of place');
+    edns = ednsOf(record);
+  }
+  return edns;
+}
+
+function ednsOf(record: ResourceRecord): Edns {
+  const [bytes] = record.data;
+  return {
+    udpBytes: record.class,
+    version: (record.ttl >>> 16) & 0xff,
+    dnssecOk: (record.ttl & 0x8000) !== 0,
+    options: bytes instanceof Uint8Array ? keptOptions(Buffer.from(bytes)) : noOptions,
+  };
+}
+
+const noOptions = new Uint8Array(0);
+
+function keptOptions(bytes: Buffer): Uint8Array {
+  const kept: Uint8Array[] = [];
+  let size = 0;
+  for (let at = 0; at < bytes.length;) {
+    if (at + 4 > bytes.length) throw new DecodeError('an EDNS option is cut off');
+    const end = at + 4 + bytes.readUInt16BE(at + 2);
+    if (end > bytes.length) throw new DecodeError('an EDNS option is cut off');
+    const fits = size + end - at <= optionBytesMax;
+    if (optionsKept.has(bytes.readUInt16BE(at)) && fits) {
+      kept.push(bytes.subarray(at, end));
+      size += end - at;
+    }
+    at = end;
+  }
+  return kept.length === 0 ? noOptions : Uint8Array.from(Buffer.concat(kept));
+}
+
+/** The OPT record of a reply: version 0, the client's own size and DO bit (D73). */
+export function replyOpt(edns: Edns, rcode: number): ResourceRecord {
+  return {
+    name: root,
+    type: TYPE.OPT,
+    class: edns.udpBytes,
+    ttl: (((rcode >> 4) << 24) | (edns.dnssecOk ? 0x8000 : 0)) >>> 0,
+    data: edns.options.length === 0 ? [] : [edns.options],
+  };
+}
+
+/** How long a reply over UDP may be (RFC 6891 §6.2.3). */
+export function udpRoom(edns: Edns | undefined): number {
+  return Math.max(plainUdpBytesMax, edns?.udpBytes ?? 0);
+}
+
+/** Classes the zones answer; all others have no data here (D66). */
+export function isInternet(question: Question): boolean {
+  return question.class === CLASS.IN;
+}

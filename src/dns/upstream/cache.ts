@@ -1,0 +1,102 @@
+/** Answers of other servers, kept for a short time (D83-D86). */
+import { dnsLimits } from '../limits.ts';
+import { decodeMessage } from '../wire/decode.ts';
+import { encodeMessage } from '../wire/encode.ts';
+import { FLAG, RCODE, rcodeOf, TYPE, type Message, type ResourceRecord } from '../wire/message.ts';
+
+type Entry = { readonly bytes: Uint8Array; readonly expiresAtMs: number };
+
+type Kind = 'success' | 'denial';
+
+export class MessageCache {
+  readonly #now: () => number;
+  readonly #stores: { readonly [kind in Kind]: Map<string, Entry> } = {
+    success: new Map(),
+    denial: new Map(),
+  };
+  readonly hits = { success: 0, denial: 0 };
+  misses = 0;
+  evictions = 0;
+
+  /** `now` counts milliseconds and never goes back. */
+  constructor(now: () => number) {
+    this.#now = now;
+  }
+
+  get size(): { success: number; denial: number } {
+    return { success: this.#stores.success.size, denial: this.#stores.denial.size };
+  }
+
+  /** The message with what is left of its TTL. */
+  get(key: string): Message | undefined {
+    const now = this.#now();
+    for (const kind of ['denial', 'success'] as const) {
+      const entry = this.#stores[kind].get(key);
+      if (entry === undefined) continue;
+      if (entry.expiresAtMs <= now) {
+        this.#stores[kind].delete(key);
+        continue;
+      }
+      this.hits[kind] += 1;
+      return withTtl(decodeMessage(entry.bytes), Math.ceil((entry.expiresAtMs - now) / 1000));
+    }
+    this.misses += 1;
+    return undefined;
+  }
+
+  /** Keeps the message if it may be kept, and gives it back with the TTL that all its records share. */
+  put(key: string, message: Message): Message {
+    const life = lifeOf(message);
+    if (life === undefined) return message;
+    const kept = withTtl(message, life.seconds);
+    const other = life.kind === 'success' ? 'denial' : 'success';
+    // A failure does not displace an answer that is still good.
+    if (life.failure && this.#isFresh('success', key)) return kept;
+    this.#stores[other].delete(key);
+    const store = this.#stores[life.kind];
+    store.delete(key);
+    if (store.size >= dnsLimits.cacheEntriesMax) {
+      const [oldest] = store.keys();
+      store.delete(oldest!);
+      this.evictions += 1;
+    }
+    const bytes = new Uint8Array(encodeMessage(kept));
+    store.set(key, { bytes, expiresAtMs: this.#now() + life.seconds * 1000 });
+    return kept;
+  }
+
+  #isFresh(kind: Kind, key: string): boolean {
+    return (this.#stores[kind].get(key)?.expiresAtMs ?? 0) > this.#now();
+  }
+}
+
+function withTtl(message: Message, ttl: number): Message {
+  const set = (records: readonly ResourceRecord[]) => records.map((record) => ({ ...record, ttl }));
+  return {
+    ...message,
+    answers: set(message.answers),
+    authorities: set(message.authorities),
+    additionals: set(message.additionals),
+  };
+}
+
+/** How long a message may be kept and on which side; undefined: not at all (D84, D86). */
+export function lifeOf(
+  message: Message,
+): { kind: Kind; seconds: number; failure: boolean } | undefined {
+  if ((message.flags & FLAG.TC) !== 0) return undefined;
+  const rcode = rcodeOf(message);
+  if (rcode === RCODE.SERVFAIL || rcode === RCODE.NOTIMP) {
+    return { kind: 'denial', seconds: dnsLimits.failureTtlSeconds, failure: true };
+  }
+  if (rcode !== RCODE.NOERROR && rcode !== RCODE.NXDOMAIN) return undefined;
+  const asked = message.questions[0]!.type;
+  const answered = message.answers.some(({ type }) => type === asked || asked === TYPE.ANY);
+  const denied = rcode === RCODE.NXDOMAIN || !answered;
+  if (denied && !message.authorities.some(({ type }) => type === TYPE.SOA)) return undefined;
+  const records = [...message.answers, ...message.authorities, ...message.additionals];
+  const shortest = records.reduce((least, { ttl }) => Math.min(least, ttl), Infinity);
+  const { cacheTtlSecondsMin, cacheTtlSecondsMax } = dnsLimits;
+  const seconds = Math.min(cacheTtlSecondsMax, Math.max(cacheTtlSecondsMin, shortest));
+  return { kind: denied ? 'denial' : 'success', seconds, failure: false };
+}

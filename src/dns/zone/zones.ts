@@ -1,0 +1,66 @@
+/** The zones this server owns, and how it answers in them. */
+import { UserError } from '../../lib/errors.ts';
+import { foldCase, nameBytesMax, parseName, root, under, type Name } from '../wire/name.ts';
+import type { ServiceEntry } from './objects.ts';
+import type { ZoneData } from './zone-data.ts';
+
+/** Names made of pod addresses: none, any address in an existing namespace, or real pods only. */
+export type PodRecords = 'disabled' | 'insecure' | 'verified';
+
+export type OwnedZone = { readonly name: Name; readonly reverse: 'ipv4' | 'ipv6' | undefined };
+
+export type Zones = {
+  readonly data: ZoneData;
+  /** The cluster domain, folded: the zone that PTR records point into (D2). */
+  readonly domain: Name;
+  readonly owned: readonly OwnedZone[];
+  readonly ttlSeconds: number;
+  readonly podRecords: PodRecords;
+  /** Copies CoreDNS where it breaks RFC 8020 and the like. */
+  readonly strictCoredns: boolean;
+  /** This server's own addresses, for NS records (D34). */
+  readonly localAddresses: () => readonly string[];
+  nameOfService(service: ServiceEntry, zone: Name): Name;
+  nameOfEndpoint(service: ServiceEntry, host: string, zone: Name): Name;
+};
+
+export type ZoneOptions = {
+  /** Such as `cluster.local`. */
+  readonly domain: string;
+  readonly ttlSeconds: number;
+  readonly podRecords: PodRecords;
+  readonly strictCoredns?: boolean;
+  readonly localAddresses?: () => readonly string[];
+};
+
+/** Host, service and namespace have up to 63 bytes each and stand with `svc` before the domain. */
+const domainBytesMax = nameBytesMax - 3 * 64 - 4;
+
+/** The cluster domain and both reverse trees over the data. */
+export function createZones(data: ZoneData, options: ZoneOptions): Zones {
+  const parsed = parseName(options.domain);
+  if (parsed === undefined || parsed === root || parsed.length > domainBytesMax) {
+    throw new UserError(
+      'BAD_DNS_DOMAIN',
+      `Cannot serve cluster domain "${options.domain}": it is not a domain name of 1 to ${domainBytesMax} bytes`,
+      { hint: 'A cluster domain looks like cluster.local' },
+    );
+  }
+  const domain = foldCase(parsed);
+  return {
+    data,
+    domain,
+    owned: [
+      { name: domain, reverse: undefined },
+      { name: parseName('in-addr.arpa')!, reverse: 'ipv4' },
+      { name: parseName('ip6.arpa')!, reverse: 'ipv6' },
+    ],
+    ttlSeconds: options.ttlSeconds,
+    podRecords: options.podRecords,
+    strictCoredns: options.strictCoredns ?? false,
+    localAddresses: options.localAddresses ?? (() => []),
+    nameOfService: ({ namespace, name }, zone) => under(name, under(namespace, under('svc', zone))),
+    nameOfEndpoint: ({ namespace, name }, host, zone) =>
+      under(host, under(name, under(namespace, under('svc', zone)))),
+  };
+}
