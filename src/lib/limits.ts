@@ -44,4 +44,12 @@ export const limits = {
   endpointsAddressesMax: 1000,
   /** Events waiting for an in-process watcher; past it the stream ends and the watcher lists again. */
   localWatchEventsMax: 10_000,
+  /** Answers up to this size go out uncompressed (A30). */
+  plainBodyBytesMax: 128 * 1024,
+  /** A container's log starts anew past this and keeps one predecessor (kubelet: 10 MiB). */
+  logFileBytesMax: 10 * 1024 * 1024,
+  /** Unsent bytes of one exec, attach or port-forward after which its source is paused (A110). */
+  streamBufferBytesMax: 256 * 1024,
+  /** Streams open at once on one exec or port-forward connection. */
+  spdyStreamsMax: 1000,
 } as const;
