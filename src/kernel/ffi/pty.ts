@@ -1,0 +1,35 @@
+/** Pseudo-terminals, for commands that want a terminal. */
+import { constants, openSync } from 'node:fs';
+import { libcRaw, SystemError } from './libc.ts';
+
+/** include/uapi/asm-generic/ioctls.h; the same on x86, arm and riscv. */
+const TIOCSWINSZ = 0x5414;
+const TIOCGPTPEER = 0x5441;
+const TIOCSPTLCK = 0x4004_5431;
+
+const ioctlPointer = libcRaw('ioctl', 'int', ['int', 'ulong', 'void *']);
+const ioctlNumber = libcRaw('ioctl', 'int', ['int', 'ulong', 'int']);
+
+/** Both ends of a new pseudo-terminal; the caller closes them. */
+export type Pty = { readonly master: number; readonly slave: number };
+
+/** Opens a pseudo-terminal of the devpts that the calling thread sees. */
+export function openPty(): Pty {
+  const { O_RDWR, O_NOCTTY } = constants;
+  const master = openSync('/dev/ptmx', O_RDWR | O_NOCTTY);
+  check(ioctlPointer(master, TIOCSPTLCK, new Int32Array([0])), 'unlock a terminal');
+  // TIOCGPTPEER (kernel >= 4.13) needs no path, so it works across mount namespaces.
+  const slave = ioctlNumber(master, TIOCGPTPEER, O_RDWR | O_NOCTTY);
+  check(slave, 'open the other end of a terminal');
+  return { master, slave };
+}
+
+/** Tells the program at the other end how large its window is. */
+export function resizePty(master: number, size: { columns: number; rows: number }): void {
+  const window = new Uint16Array([size.rows, size.columns, 0, 0]);
+  check(ioctlPointer(master, TIOCSWINSZ, window), 'resize a terminal');
+}
+
+function check(result: number, tried: string): void {
+  if (result < 0) throw new SystemError('ioctl', -result, tried);
+}

@@ -1,0 +1,87 @@
+/**
+ * Work done inside other namespaces, on the main thread and in one go.
+ *
+ * setns(2) and unshare(2) move the calling thread only, and a child process starts in the
+ * namespaces of the thread that forks it. So a synchronous function that opens sockets, mounts or
+ * spawns does so in the namespaces asked for, and nobody else in the process notices.
+ */
+import { closeSync, openSync } from 'node:fs';
+import { assert } from '../../lib/errors.ts';
+import { CLONE, setns, unshare } from '../ffi/process.ts';
+
+export type NamespaceKind = 'net' | 'uts' | 'ipc' | 'pid' | 'mnt';
+
+/** For each kind: the path of a namespace file, or `fresh` for a new namespace. */
+export type Namespaces = Partial<Record<NamespaceKind, string | typeof fresh>>;
+
+/** A namespace made for the occasion; it lives while something pins it or runs in it. */
+export const fresh = Symbol('fresh');
+
+const flagOf: Record<NamespaceKind, number> = {
+  net: CLONE.CLONE_NEWNET,
+  uts: CLONE.CLONE_NEWUTS,
+  ipc: CLONE.CLONE_NEWIPC,
+  pid: CLONE.CLONE_NEWPID,
+  mnt: CLONE.CLONE_NEWNS,
+};
+
+/** The mount namespace comes last: after it the paths of the others mean something else. */
+const order: readonly NamespaceKind[] = ['net', 'uts', 'ipc', 'pid', 'mnt'];
+
+/**
+ * Runs `work` inside the namespaces and comes back, whatever happens. `work` must be synchronous.
+ * A `pid` namespace counts for the children that `work` spawns, not for this process.
+ */
+export function within<T>(namespaces: Namespaces, work: () => T): T {
+  const kinds = order.filter((kind) => namespaces[kind] !== undefined);
+  for (const kind of kinds) homeOf(kind);
+  const directory = process.cwd();
+  if (kinds.includes('mnt')) detachDirectory();
+  const entered = kinds.map((kind) => ({ kind, fd: openTarget(namespaces[kind]) }));
+  try {
+    const made = entered.filter(({ fd }) => fd === undefined);
+    for (const { kind, fd } of entered) if (fd !== undefined) setns(fd, flagOf[kind]);
+    if (made.length > 0) unshare(made.reduce((flags, { kind }) => flags | flagOf[kind], 0));
+    const result = work();
+    assert(!(result instanceof Promise), 'work inside a namespace must be synchronous');
+    return result;
+  } finally {
+    for (const { fd } of entered) if (fd !== undefined) closeSync(fd);
+    goHome(kinds, directory);
+  }
+}
+
+function openTarget(target: string | typeof fresh | undefined): number | undefined {
+  return typeof target === 'string' ? openSync(target, 'r') : undefined;
+}
+
+/** Nothing may run on a thread that is lost in a foreign namespace, so a failure ends the process. */
+function goHome(kinds: readonly NamespaceKind[], directory: string): void {
+  try {
+    for (const kind of kinds) setns(homeOf(kind), flagOf[kind]);
+    if (kinds.includes('mnt')) process.chdir(directory);
+  } catch (error) {
+    process.stderr.write(`Cannot leave a foreign namespace: ${String(error)}\n`);
+    process.abort();
+  }
+}
+
+const homes = new Map<NamespaceKind, number>();
+
+function homeOf(kind: NamespaceKind): number {
+  let fd = homes.get(kind);
+  if (fd === undefined) {
+    fd = openSync(`/proc/thread-self/ns/${kind}`, 'r');
+    homes.set(kind, fd);
+  }
+  return fd;
+}
+
+let detached = false;
+
+/** setns(2) refuses a mount namespace to a thread that shares root and directory with others. */
+function detachDirectory(): void {
+  if (detached) return;
+  unshare(CLONE.CLONE_FS);
+  detached = true;
+}

@@ -1,0 +1,178 @@
+/** The agent's side of the echo host: starts it when needed, and again when it dies. */
+import { spawn } from 'node:child_process';
+import { connect, type Socket } from 'node:net';
+import { WorldError } from '../../lib/errors.ts';
+import {
+  lineReader,
+  type EchoContainer,
+  type EchoReply,
+  type EchoRequest,
+} from '../images/echo-protocol.ts';
+
+/** `Omit` of a union, member by member. */
+type Unnumbered = EchoRequest extends infer R
+  ? R extends EchoRequest
+    ? Omit<R, 'sequence'>
+    : never
+  : never;
+
+const RETRY_MS_MAX = 5000;
+
+export type EchoClientOptions = {
+  readonly socketPath: string;
+  /** The program and arguments that run `fairlead echo-host <socket>`. */
+  readonly command: readonly string[];
+};
+
+/** Keeps the echo host serving for exactly the containers it was told of. */
+export class EchoClient {
+  readonly #options: EchoClientOptions;
+  readonly #wanted = new Map<string, EchoContainer>();
+  readonly #waiting = new Map<number, (reply: EchoReply) => void>();
+  #socket: Promise<Socket> | undefined;
+  #sequence = 0;
+  #retryMs = 50;
+  #closed = false;
+
+  constructor(options: EchoClientOptions) {
+    this.#options = options;
+  }
+
+  /** Resolves when the container's ports are open. Throws when one cannot be opened. */
+  async add(container: EchoContainer): Promise<void> {
+    this.#wanted.set(container.id, container);
+    try {
+      await this.#request({ verb: 'add', container });
+    } catch (error) {
+      this.#wanted.delete(container.id);
+      throw error;
+    }
+  }
+
+  async drain(id: string): Promise<void> {
+    if (this.#wanted.has(id)) await this.#request({ verb: 'drain', id });
+  }
+
+  async remove(id: string): Promise<void> {
+    if (this.#wanted.delete(id)) await this.#request({ verb: 'remove', id });
+  }
+
+  /** After a restart of the agent: makes the host serve these and no others. */
+  async adopt(containers: readonly EchoContainer[]): Promise<void> {
+    for (const container of containers) this.#wanted.set(container.id, container);
+    const running = await this.#connectExisting();
+    if (running) await this.#connection();
+    else if (containers.length > 0) await this.#connection();
+  }
+
+  [Symbol.dispose](): void {
+    this.#closed = true;
+    void this.#socket?.then((socket) => socket.destroy());
+  }
+
+  async #request(request: Unnumbered): Promise<EchoReply> {
+    return this.#send(await this.#connection(), request);
+  }
+
+  #send(socket: Socket, request: Unnumbered): Promise<EchoReply> {
+    this.#sequence += 1;
+    const sequence = this.#sequence;
+    return new Promise((resolve, reject) => {
+      this.#waiting.set(sequence, (reply) => {
+        this.#waiting.delete(sequence);
+        if (reply.error === undefined) resolve(reply);
+        else reject(new WorldError('ECHO', `Cannot serve an echo container: ${reply.error}`));
+      });
+      socket.write(`${JSON.stringify({ ...request, sequence })}\n`);
+    });
+  }
+
+  /** One connection for all; whoever comes meanwhile waits for the same. */
+  #connection(): Promise<Socket> {
+    this.#socket ??= this.#open().catch((error: unknown) => {
+      this.#socket = undefined;
+      throw error;
+    });
+    return this.#socket;
+  }
+
+  async #open(): Promise<Socket> {
+    const { socketPath } = this.#options;
+    const socket = await dial(socketPath).catch(async () => {
+      await startHost([...this.#options.command, socketPath]);
+      return dial(socketPath);
+    });
+    socket.unref();
+    lineReader(socket, (line) => {
+      const reply = JSON.parse(line) as EchoReply;
+      this.#waiting.get(reply.sequence)?.(reply);
+    });
+    socket.on('error', () => socket.destroy());
+    socket.once('close', () => this.#lost());
+    await this.#agree(socket);
+    this.#retryMs = 50;
+    return socket;
+  }
+
+  /** Brings a host that served for an earlier agent, or that has just started, up to date. */
+  async #agree(socket: Socket): Promise<void> {
+    const { ids = [] } = await this.#send(socket, { verb: 'list' });
+    for (const id of ids)
+      if (!this.#wanted.has(id)) await this.#send(socket, { verb: 'remove', id });
+    const missing = [...this.#wanted.values()].filter(({ id }) => !ids.includes(id));
+    await Promise.allSettled(
+      missing.map((container) => this.#send(socket, { verb: 'add', container })),
+    );
+  }
+
+  /** The host has died: nobody serves until there is a new one. */
+  #lost(): void {
+    this.#socket = undefined;
+    const waiting = [...this.#waiting];
+    for (const [sequence, take] of waiting) take({ sequence, error: 'the echo host has ended' });
+    if (this.#wanted.size === 0 || this.#closed) return;
+    setTimeout(() => {
+      this.#connection().catch(() => this.#lost());
+    }, this.#retryMs).unref();
+    this.#retryMs = Math.min(RETRY_MS_MAX, this.#retryMs * 2);
+  }
+
+  async #connectExisting(): Promise<boolean> {
+    try {
+      (await dial(this.#options.socketPath)).destroy();
+      return true;
+    } catch {
+      return false;
+    }
+  }
+}
+
+function dial(path: string): Promise<Socket> {
+  return new Promise((resolve, reject) => {
+    const socket = connect(path);
+    socket.once('error', reject);
+    socket.once('connect', () => {
+      socket.off('error', reject);
+      resolve(socket);
+    });
+  });
+}
+
+/** Starts the host as a process of its own; resolves when it can be talked to. */
+function startHost(command: readonly string[]): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const [program = '', ...args] = command;
+    const child = spawn(program, args, { detached: true, stdio: ['ignore', 'pipe', 'ignore'] });
+    child.unref();
+    const fail = (found: string) => {
+      reject(new WorldError('ECHO', `Cannot start the echo host: ${found}`));
+    };
+    child.once('error', (error) => fail(error.message));
+    child.once('exit', (code) => fail(`it ended with code ${code}`));
+    child.stdout.once('data', () => {
+      child.removeAllListeners('exit');
+      child.stdout.destroy();
+      resolve();
+    });
+  });
+}

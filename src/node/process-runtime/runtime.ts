@@ -1,0 +1,370 @@
+/**
+ * The `process` runtime: a container is a process of this node in namespaces of its own, with the
+ * node's files, read-only, as its root. Whatever it starts goes on without it; `adopt` finds all
+ * of it again from the files in the runtime directory.
+ */
+import { existsSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { RouteConnection } from '../../kernel/route/index.ts';
+import { UserError, WorldError } from '../../lib/errors.ts';
+import { builtInImage, refusalOf } from '../images/images.ts';
+import { type EchoContainer } from '../images/echo-protocol.ts';
+import {
+  type ContainerSpec,
+  type ContainerState,
+  type ExecSession,
+  type ExecSpec,
+  type Mount,
+  type Runtime,
+  type SandboxSpec,
+} from '../runtime.ts';
+import { readRecord, startContainer, type ContainerRecord } from './container.ts';
+import { EchoClient } from './echo-client.ts';
+import { execInside } from './exec.ts';
+import { prepareNode } from './network.ts';
+import { runtimePaths, type RuntimePaths } from './paths.ts';
+import { childrenOf, holdersOf, identify, onEnd, sendSignal } from './process-table.ts';
+import {
+  deleteSandbox,
+  listPods,
+  makeSandbox,
+  namespacesOf,
+  readSandbox,
+  type SandboxTools,
+} from './sandbox.ts';
+import { observe } from './states.ts';
+
+export type ProcessRuntimeOptions = {
+  /** Such as `/run/fairlead/<lab>/nodes/<node>`: sockets, pins, records; on a tmpfs. */
+  readonly runtimeDir: string;
+  /** Raw output of the containers. */
+  readonly logsDir: string;
+  readonly nodeName: string;
+  readonly version: string;
+  /** What starts this program: the path of Node and of its entry point. */
+  readonly selfCommand: readonly string[];
+  /** Directories that `selfCommand` needs, for containers that run this program. */
+  readonly selfPaths: readonly string[];
+  /** Directories of the host that a container sees empty. Default: the product's state. */
+  readonly hidden?: readonly string[];
+  readonly mtu?: number;
+};
+
+type Container = {
+  readonly record: ContainerRecord;
+  state: ContainerState;
+  readonly stopWatching: () => void;
+  /** `exec` gave a placeholder its /proc. */
+  procMounted: boolean;
+};
+
+/** How long a killed process may take to go before `removeSandbox` gives up. */
+const KILL_WAIT_MS = 10_000;
+/** How often a signal looks for the container's first process, 2 ms apart, while it starts. */
+const SIGNAL_ATTEMPTS_MAX = 250;
+
+/** Runs containers as processes of this node. */
+export function createProcessRuntime(options: ProcessRuntimeOptions): ProcessRuntime {
+  return new ProcessRuntime(options);
+}
+
+export class ProcessRuntime implements Runtime {
+  readonly version: string;
+  readonly #options: ProcessRuntimeOptions;
+  readonly #paths: RuntimePaths;
+  readonly #tools: SandboxTools;
+  readonly #echo: EchoClient;
+  readonly #containers = new Map<string, Container>();
+  readonly #listeners: ((containerId: string) => void)[] = [];
+  #node: RouteConnection | undefined;
+
+  constructor(options: ProcessRuntimeOptions) {
+    this.version = `fairlead://${options.version}`;
+    this.#options = options;
+    this.#paths = runtimePaths(options.runtimeDir, options.logsDir);
+    this.#tools = { paths: this.#paths, node: () => this.#route(), mtu: options.mtu ?? 1500 };
+    this.#echo = new EchoClient({
+      socketPath: this.#paths.echoSocket,
+      command: [...options.selfCommand, 'echo-host'],
+    });
+    mkdirSync(this.#paths.podsDir, { recursive: true, mode: 0o700 });
+    mkdirSync(this.#paths.stagingDir, { recursive: true });
+  }
+
+  refuses(image: string): string | undefined {
+    return refusalOf(image);
+  }
+
+  async createSandbox(spec: SandboxSpec): Promise<void> {
+    makeSandbox(this.#tools, spec);
+  }
+
+  async removeSandbox(podUid: string): Promise<void> {
+    const ids = this.#containersOf(podUid);
+    await Promise.all(ids.map((id) => this.#end(id)));
+    deleteSandbox(this.#tools, podUid);
+  }
+
+  async start(spec: ContainerSpec): Promise<void> {
+    if (this.#containers.get(spec.id)?.state.kind === 'running') return;
+    const sandbox = readSandbox(this.#paths, spec.podUid);
+    if (sandbox === undefined) {
+      throw new WorldError('NO_SANDBOX', `Cannot start container "${spec.name}": no sandbox`);
+    }
+    const command = commandOf(spec, this.#options.selfCommand);
+    const { child, record } = startContainer({
+      spec,
+      command,
+      namespaces: namespacesOf(this.#paths, sandbox),
+      root: {
+        stagingDir: this.#paths.stagingDir,
+        hidden: this.#hidden(),
+        mounts: [...spec.mounts, ...this.#selfMounts(spec)],
+        readOnly: spec.readOnlyRootFilesystem,
+        privileged: spec.privileged,
+      },
+      paths: this.#paths,
+    });
+    const container: Container = {
+      record,
+      state: { kind: 'running', startedAt: record.startedAt },
+      stopWatching: () => undefined,
+      procMounted: command !== undefined,
+    };
+    this.#containers.set(spec.id, container);
+    child.once('exit', () => this.#ended(spec.id));
+    if (command !== undefined) return;
+    try {
+      await this.#echo.add(this.#echoContainer(spec, sandbox));
+    } catch (error) {
+      await this.#end(spec.id);
+      await this.remove(spec.id);
+      throw error;
+    }
+  }
+
+  async signal(containerId: string, signal: 'SIGTERM' | 'SIGKILL'): Promise<void> {
+    const container = this.#containers.get(containerId);
+    if (container === undefined || container.state.kind !== 'running') return;
+    const { record } = container;
+    if (signal === 'SIGKILL') {
+      sendSignal(record.process, 'SIGKILL');
+    } else if (isPlaceholder(record.spec)) {
+      sendSignal(record.process, 'SIGTERM');
+      await this.#echo.drain(containerId).catch(() => undefined);
+    } else {
+      await this.#signalFirst(container, signal);
+    }
+  }
+
+  async remove(containerId: string): Promise<void> {
+    const container = this.#containers.get(containerId);
+    if (container?.state.kind === 'running') {
+      throw new WorldError('RUNNING', `Cannot remove container "${containerId}": it runs`);
+    }
+    this.#containers.delete(containerId);
+    rmSync(this.#paths.containerDir(containerId), { recursive: true, force: true });
+  }
+
+  state(containerId: string): ContainerState | undefined {
+    return this.#containers.get(containerId)?.state;
+  }
+
+  onChange(listener: (containerId: string) => void): void {
+    this.#listeners.push(listener);
+  }
+
+  async exec(containerId: string, spec: ExecSpec): Promise<ExecSession> {
+    const container = this.#containers.get(containerId);
+    if (container === undefined || container.state.kind !== 'running') {
+      throw new WorldError('NOT_RUNNING', `Cannot execute in "${containerId}": it does not run`);
+    }
+    const session = execInside(
+      { record: container.record, procMounted: container.procMounted },
+      spec,
+    );
+    container.procMounted = true;
+    return session;
+  }
+
+  rawLogs(containerId: string): { stdout: string; stderr: string } {
+    return this.#paths.rawLogs(containerId);
+  }
+
+  async adopt(): Promise<{ sandboxes: string[]; containers: string[] }> {
+    const sandboxes: string[] = [];
+    for (const podUid of listPods(this.#paths)) {
+      if (readSandbox(this.#paths, podUid) === undefined) {
+        await this.removeSandbox(podUid);
+      } else {
+        sandboxes.push(podUid);
+        for (const id of this.#containersOf(podUid)) await this.#adoptContainer(id);
+      }
+    }
+    this.#dropForeignLogs(sandboxes);
+    const running = [...this.#containers.values()].filter(({ state }) => state.kind === 'running');
+    await this.#echo.adopt(
+      running
+        .map(({ record }) => record.spec)
+        .filter(isPlaceholder)
+        .map((spec) => this.#echoContainer(spec, readSandbox(this.#paths, spec.podUid)!)),
+    );
+    return { sandboxes, containers: [...this.#containers.keys()] };
+  }
+
+  /** Stops watching; everything goes on running. */
+  [Symbol.dispose](): void {
+    for (const { stopWatching } of this.#containers.values()) stopWatching();
+    this.#echo[Symbol.dispose]();
+    this.#node?.[Symbol.dispose]();
+  }
+
+  /** Sends the signal to the command itself, which is the only child of the wrapper. */
+  async #signalFirst(container: Container, signal: NodeJS.Signals): Promise<void> {
+    const wrapper = container.record.process.pid;
+    for (let attempt = 0; attempt < SIGNAL_ATTEMPTS_MAX; attempt += 1) {
+      if (container.state.kind !== 'running') return;
+      // Orphans of the container are the wrapper's children too, but they came later.
+      const first = childrenOf(wrapper)[0];
+      const target = first === undefined ? undefined : identify(first);
+      if (target !== undefined) return void sendSignal(target, signal);
+      // The wrapper itself starts, or ends, just now.
+      await new Promise((resolve) => setTimeout(resolve, 2));
+    }
+  }
+
+  /** Kills a container and waits until nothing of it runs. */
+  async #end(id: string): Promise<void> {
+    const record = this.#containers.get(id)?.record ?? readRecord(this.#paths.recordFile(id));
+    // The agent died between the start and its record: the open exit file tells who it is.
+    const found = record?.process ?? holdersOf(this.#paths.exitFile(id)).map(identify)[0];
+    if (found !== undefined && sendSignal(found, 'SIGKILL')) {
+      await withTimeout(new Promise<void>((resolve) => onEnd(found, resolve)), id);
+    }
+    if (record !== undefined && isPlaceholder(record.spec)) {
+      await this.#echo.remove(id).catch(() => undefined);
+    }
+    if (this.#containers.has(id)) this.#ended(id);
+  }
+
+  /** Notes that a container is over; called more than once. */
+  #ended(id: string): void {
+    const container = this.#containers.get(id);
+    if (container === undefined || container.state.kind === 'exited') return;
+    const state = observe(container.record, this.#paths.exitFile(id));
+    if (state.kind === 'running') return;
+    container.state = state;
+    container.stopWatching();
+    if (isPlaceholder(container.record.spec)) void this.#echo.remove(id).catch(() => undefined);
+    for (const listener of this.#listeners) listener(id);
+  }
+
+  async #adoptContainer(id: string): Promise<void> {
+    if (this.#containers.has(id)) return;
+    const record = readRecord(this.#paths.recordFile(id));
+    if (record === undefined) {
+      await this.#end(id);
+      rmSync(this.#paths.containerDir(id), { recursive: true, force: true });
+      return;
+    }
+    const state = observe(record, this.#paths.exitFile(id));
+    const running = state.kind === 'running';
+    const stopWatching = running ? onEnd(record.process, () => this.#ended(id)) : () => undefined;
+    const procMounted = !isPlaceholder(record.spec);
+    this.#containers.set(id, { record, state, stopWatching, procMounted });
+  }
+
+  /** Ids of all containers of a pod that left files. */
+  #containersOf(podUid: string): string[] {
+    const base = this.#paths.containersDir(podUid);
+    return list(base).flatMap((name) =>
+      list(join(base, name)).map((attempt) => `${podUid}/${name}/${attempt}`),
+    );
+  }
+
+  #dropForeignLogs(sandboxes: readonly string[]): void {
+    for (const podUid of list(this.#options.logsDir)) {
+      if (sandboxes.includes(podUid)) continue;
+      rmSync(this.#paths.logDir(podUid), { recursive: true, force: true });
+    }
+  }
+
+  #echoContainer(spec: ContainerSpec, sandbox: SandboxSpec): EchoContainer {
+    const { namespace, podIPs, hostNetwork } = sandbox;
+    return {
+      id: spec.id,
+      identity: { pod: sandbox.name, namespace, node: this.#options.nodeName, podIPs },
+      env: spec.env,
+      ports: spec.ports.flatMap(({ port, protocol }) =>
+        protocol === 'SCTP' ? [] : [{ port, protocol }],
+      ),
+      log: this.#paths.rawLogs(spec.id).stdout,
+      ...(!hostNetwork && { netns: this.#paths.pin(spec.podUid, 'net') }),
+    };
+  }
+
+  /** Our own program, where the container would not see it otherwise. */
+  #selfMounts(spec: ContainerSpec): Mount[] {
+    if (builtInImage(spec.image) !== 'dns') return [];
+    const covered = ['/root', '/run', '/tmp', '/var/tmp', ...this.#hidden()];
+    return this.#options.selfPaths
+      .filter((path) => covered.some((directory) => path.startsWith(`${directory}/`)))
+      .map((path) => ({ source: path, target: path, readOnly: true }));
+  }
+
+  #hidden(): readonly string[] {
+    return this.#options.hidden ?? ['/var/lib/fairlead'];
+  }
+
+  #route(): RouteConnection {
+    if (this.#node === undefined) {
+      prepareNode();
+      this.#node = new RouteConnection();
+    }
+    return this.#node;
+  }
+}
+
+/** Serves through the echo host; a container of that image with its own command does not. */
+function isPlaceholder(spec: ContainerSpec): boolean {
+  return builtInImage(spec.image) === 'echo' && spec.command.length === 0;
+}
+
+/** What the container runs; undefined for one that the echo host serves for. */
+function commandOf(spec: ContainerSpec, self: readonly string[]): readonly string[] | undefined {
+  if (spec.command.length > 0) return [...spec.command, ...spec.args];
+  switch (builtInImage(spec.image)) {
+    case 'echo':
+      return undefined;
+    case 'pause':
+      return ['sleep', 'infinity'];
+    case 'dns':
+      return [...self, 'dns', ...spec.args];
+    case 'host':
+      if (spec.args.length > 0) return spec.args;
+      throw new UserError(
+        'NO_COMMAND',
+        `Cannot start container "${spec.name}": it has no command`,
+        {
+          hint: 'The image "host" is the file system of the node: say which of its programs to run',
+        },
+      );
+    default:
+      throw new UserError('IMAGE', refusalOf(spec.image)!);
+  }
+}
+
+function list(directory: string): string[] {
+  return existsSync(directory) ? readdirSync(directory) : [];
+}
+
+async function withTimeout(ended: Promise<void>, id: string): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => {
+      const waited = `it does not end within ${KILL_WAIT_MS / 1000} s`;
+      reject(new WorldError('KILL', `Cannot kill container "${id}": ${waited}`));
+    }, KILL_WAIT_MS);
+  });
+  await Promise.race([ended, late]).finally(() => clearTimeout(timer));
+}
