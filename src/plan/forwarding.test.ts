@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 
 import type { EndpointSlice, Service } from '../api/types.ts';
 import { planForwarding } from './forwarding.ts';

@@ -4,7 +4,7 @@
  * long a client stays with its endpoint (`update` has its timeout in the rule).
  */
 import { assert } from '../../lib/errors.ts';
-import type { Frontend } from '../../plan/types.ts';
+import type { Frontend, PortPlan } from '../../plan/types.ts';
 import { numberWord } from './words.ts';
 
 /** Where connections of a class are masqueraded; `source`: the source decides on everything. */
@@ -65,8 +65,29 @@ export function parseChainName(name: string): Class | undefined {
   };
 }
 
+/** The chain that class `source` leads to, whatever its count. */
+export const SOURCE_CHAIN = 'by-source';
+
+/**
+ * The classes of a frontend: the one its packets enter by and, for `bySource`, the one for the
+ * node's own clients and the one for everybody else.
+ */
+export function classesFor(frontend: Frontend, port: PortPlan): Class[] {
+  const { affinitySeconds } = port;
+  const entry = entryOf(frontend);
+  const all = { pool: 'all', count: port.cluster.length, affinitySeconds } as const;
+  const local = { pool: 'local', count: port.local.length, affinitySeconds } as const;
+  if (frontend.pool === 'local') return [{ ...local, entry }];
+  if (entry !== 'source') return [{ ...all, entry }];
+  return [
+    { ...all, entry },
+    { ...all, entry: 'plain' },
+    { ...local, entry: 'plain' },
+  ];
+}
+
 /** How a frontend's connections enter. */
-export function entryOf(frontend: Frontend): Entry {
+function entryOf(frontend: Frontend): Entry {
   if (frontend.pool === 'bySource') return 'source';
   if (frontend.masquerade === 'always') return 'masquerade';
   return frontend.masquerade === 'outsiders' ? 'outsiders' : 'plain';
