@@ -82,7 +82,7 @@ function main(): void {
       if (baseOf(type).includes('/')) queue.push(baseOf(type));
     }
   }
-  const lines = [...out.entries()].sort().map(([id, text]) => `${JSON.stringify(id)}:${text}`);
+  const lines = [...out.keys()].sort().map((id) => `${JSON.stringify(id)}:${out.get(id)}`);
   const target = new URL('../src/api/schema/types.json', import.meta.url);
   writeFileSync(target, `{\n${lines.join(',\n')}\n}\n`);
   console.log(`${lines.length} types written`);

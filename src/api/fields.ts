@@ -28,10 +28,10 @@ export function parseFieldValidation(value: string | undefined): FieldValidation
  * writes times and quantities in their canonical form. Wrong types are a 400; unknown and duplicate
  * fields are a 400 under Strict and `warnings` under Warn.
  */
-export function conform<T extends KubeObject>(
+export function conform(
   decoded: Decoded,
   mode: FieldValidation,
-): { object: T; warnings: string[] } {
+): { object: KubeObject; warnings: string[] } {
   const { object, apiVersion, kind } = decoded;
   const id = typeIdOf(apiVersion, kind);
   const type = id === undefined ? undefined : typeOf(id);
@@ -46,7 +46,7 @@ export function conform<T extends KubeObject>(
     if (error instanceof TypeFault) throw cannotHandle(decoded, error.message);
     throw error;
   }
-  if (mode === 'Ignore') return { object: object as unknown as T, warnings: [] };
+  if (mode === 'Ignore') return { object: object as unknown as KubeObject, warnings: [] };
   const faults = [
     ...walk.unknown.map((path) => `unknown field "${path}"`),
     ...decoded.duplicates.map((path) => `duplicate field "${path}"`),
@@ -54,7 +54,7 @@ export function conform<T extends KubeObject>(
   if (mode === 'Strict' && faults.length > 0) {
     throw cannotHandle(decoded, `strict decoding error: ${faults.join(', ')}`);
   }
-  return { object: object as unknown as T, warnings: faults };
+  return { object: object as unknown as KubeObject, warnings: faults };
 }
 
 function cannotHandle({ apiVersion, kind }: Decoded, what: string): ApiError {

@@ -77,7 +77,7 @@ function decodeMessage(type: Type, bytes: Uint8Array, depth: number): JsonObject
     const field = type.byNumber.get(number);
     if (field === undefined) return;
     if (field.isMap) {
-      const map = ((object[field.name] as JsonObject | undefined) ?? {}) as JsonObject;
+      const map = (object[field.name] ?? {}) as JsonObject;
       const [key, value] = decodeMapEntry(field, bytesOf(wire), depth);
       setOwn(map, key, value);
       object[field.name] = map;

@@ -134,7 +134,7 @@ function meets({ operator, values }: LabelRequirement, value: string | undefined
       return value === undefined;
     case 'Gt':
       return value !== undefined && /^-?\d+$/.test(value) && Number(value) > Number(values[0]);
-    case 'Lt':
+    default:
       return value !== undefined && /^-?\d+$/.test(value) && Number(value) < Number(values[0]);
   }
 }
@@ -182,7 +182,7 @@ function formatRequirement({ key, operator, values }: LabelRequirement): string 
       return `!${key}`;
     case 'Gt':
       return `${key}>${values[0]}`;
-    case 'Lt':
+    default:
       return `${key}<${values[0]}`;
   }
 }
@@ -293,5 +293,5 @@ function valuesAt(object: KubeObject, field: string): string[] {
     return [source?.component || reportingComponent || ''];
   }
   if (booleans.has(field)) return [String(value === true)];
-  return [value === undefined || value === null ? '' : String(value as string | number)];
+  return [typeof value === 'string' || typeof value === 'number' ? String(value) : ''];
 }

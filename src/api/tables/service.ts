@@ -48,13 +48,14 @@ export const endpointsTable: Printer = {
   ],
 };
 
-/** Ports come before addresses, as the loops of the original stand: port by port, each address. */
+/** Port by port, each address. Subsets without a ready address print as nothing, not `<none>`. */
 function endpointsText({ subsets = [] }: Endpoints): string {
+  if (subsets.length === 0) return '<none>';
   const pairs = subsets.flatMap(({ addresses = [], ports = [] }) => {
     if (ports.length === 0) return addresses.map(({ ip }) => ip);
     return ports.flatMap(({ port }) => addresses.map(({ ip }) => `${bracketed(ip)}:${port}`));
   });
-  return orNone(firstThree(pairs));
+  return firstThree(pairs);
 }
 
 export const endpointSliceTable: Printer = {

@@ -103,7 +103,7 @@ export function validateEndpointSliceUpdate(
 }
 
 function validateEndpoint(
-  { addresses = [], hostname, nodeName }: k.Endpoint,
+  { addresses = [], hostname, nodeName }: Partial<k.Endpoint>,
   type: k.EndpointSlice['addressType'],
   field: string,
 ): FieldError[] {

@@ -180,13 +180,13 @@ export function specialRange(value: string, verb: string): string[] {
   const v4 = ip.startsWith('::ffff:') ? ip.slice(7) : ip;
   const wrong: string[] = [];
   if (v4 === '0.0.0.0' || ip === '::') wrong.push(`${verb} unspecified (${value})`);
-  if (/^127\./.test(v4) || ip === '::1') {
+  if (v4.startsWith('127.') || ip === '::1') {
     wrong.push(`${verb} in the loopback range (127.0.0.0/8, ::1/128)`);
   }
-  if (/^169\.254\./.test(v4) || /^fe[89ab]/.test(ip)) {
+  if (v4.startsWith('169.254.') || /^fe[89ab]/.test(ip)) {
     wrong.push(`${verb} in the link-local range (169.254.0.0/16, fe80::/10)`);
   }
-  if (/^224\.0\.0\./.test(v4) || /^ff02:/.test(ip)) {
+  if (v4.startsWith('224.0.0.') || ip.startsWith('ff02:')) {
     wrong.push(`${verb} in the link-local multicast range (224.0.0.0/24, ff02::/10)`);
   }
   return wrong;
