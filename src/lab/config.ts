@@ -66,7 +66,8 @@ export const apiPortInLab = 6443;
 
 const nodesMax = 100;
 const labsMax = 100;
-const podPrefixLength = { ipv4: 24, ipv6: 64 } as const;
+/** Length of the part of the pods' range that each node gets. */
+export const podPrefixLength = { ipv4: 24, ipv6: 64 } as const;
 
 /** Decides everything, or throws `UserError` naming the flag and what was found. */
 export function planLab(request: LabRequest, host: HostFacts, apiPort: number): LabConfig {

@@ -19,6 +19,11 @@ export function selfCommand(): string[] {
   return [process.execPath, '--disable-warning=ExperimentalWarning', ...memoryFlags, main];
 }
 
+/** What a process of ours must be able to read: the packages with Node in them, and the sources. */
+export function selfPaths(): string[] {
+  return [join(import.meta.dirname, '..', '..')];
+}
+
 /** A small young generation and compact code: these processes are idle most of the time. */
 const memoryFlags = ['--max-semi-space-size=1', '--optimize-for-size'];
 

@@ -9,9 +9,12 @@ import type { Node } from '../api/types.ts';
 import type { LabConfig } from './config.ts';
 import { keyFiles } from './keys.ts';
 import { logFile, type LabPaths } from './paths.ts';
+import { findComponent } from './processes.ts';
 
 /** Between two questions to something that does not answer yet. */
 const pauseMs = 10;
+/** After this long in the life of this process, a server without a process id has ended. */
+const supervisorStartsWithinMs = 2000;
 
 export async function waitForApi(lab: LabConfig, paths: LabPaths, deadline: number): Promise<void> {
   await until(
@@ -61,7 +64,7 @@ async function until(
   ask: () => Promise<boolean>,
 ): Promise<void> {
   let last: unknown;
-  while (performance.now() < deadline) {
+  while (performance.now() < deadline && !hasGivenUp(paths)) {
     try {
       if (await ask()) return;
     } catch (error) {
@@ -75,6 +78,13 @@ async function until(
     `Cannot reach the ${what} in time: ${last === undefined ? 'it is not ready' : messageOf(last)}${log}`,
     { cause: last },
   );
+}
+
+/** The supervisor of the server ends when starting again would not help. */
+function hasGivenUp(paths: LabPaths | undefined): boolean {
+  if (paths === undefined || performance.now() < supervisorStartsWithinMs) return false;
+  const { supervisor, main } = findComponent(paths, 'server');
+  return supervisor === undefined && main === undefined;
 }
 
 function tailOf(file: string): string {

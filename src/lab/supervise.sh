@@ -20,6 +20,8 @@ while [ -z "$stopping" ]; do
     wait "$child"
     break
   fi
+  # EX_CONFIG: a person must mend something first.
+  if [ "$code" -eq 78 ]; then break; fi
   lived=$(($(date +%s) - born))
   if [ "$lived" -ge 10 ]; then delay=0.1; fi
   echo "{\"level\":\"warn\",\"time\":\"$(date -u +%FT%TZ)\",\"component\":\"supervisor\",\"msg\":\"exited with $code after $lived s, starting again in $delay s\"}" >&2

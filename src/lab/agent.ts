@@ -1,0 +1,72 @@
+/** The process of a node: node agent and service proxy on one connection to the API. */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { createHttpClient } from '../client/http-client.ts';
+import { createLogger } from '../lib/log.ts';
+import { formatHostPort } from '../lib/ip.ts';
+import { startNodeAgent } from '../node/agent.ts';
+import { createProcessRuntime } from '../node/process-runtime/runtime.ts';
+import { startProxy } from '../proxy/service-proxy.ts';
+import { apiPortInLab } from './config.ts';
+import { keyFiles } from './keys.ts';
+import { findNode } from './node.ts';
+import { nodeRuntimeDir, type LabPaths } from './paths.ts';
+import { selfCommand, selfPaths } from './processes.ts';
+import { readLab } from './state.ts';
+
+/** Runs until a signal ends the process; pods and rules stay. */
+export async function runAgent(paths: LabPaths, name: string, version: string): Promise<void> {
+  const lab = readLab(paths);
+  const node = findNode(lab, name);
+  const files = keyFiles(paths);
+  const log = createLogger(name);
+  const read = (file: string) => readFileSync(file, 'utf8');
+  const tls = {
+    ca: read(files.ca),
+    cert: read(files.agent(name).cert),
+    key: read(files.agent(name).key),
+  };
+  const client = createHttpClient({
+    server: `https://${formatHostPort(lab.hostIPs[0]!, apiPortInLab)}`,
+    ...tls,
+    userAgent: `fairlead-agent/${version}`,
+  });
+  const runtimeDir = nodeRuntimeDir(paths, name);
+  const stateDir = join(paths.state, 'nodes', name);
+  const runtime = createProcessRuntime({
+    runtimeDir,
+    logsDir: join(stateDir, 'raw-logs'),
+    nodeName: name,
+    version,
+    selfCommand: selfCommand(),
+    selfPaths: selfPaths(),
+  });
+  const proxy = await startProxy({
+    client,
+    nodeName: name,
+    nodeIPs: node.ips,
+    clusterCidrs: lab.podCidrs,
+    log,
+  });
+  const agent = await startNodeAgent({
+    client,
+    nodeName: name,
+    nodeIPs: node.ips,
+    runtime,
+    dir: runtimeDir,
+    stateDir,
+    clusterDomain: lab.clusterDomain,
+    clusterDns: lab.clusterDns,
+    log,
+    tls,
+    podCidrs: node.podCidrs,
+    ...(name === lab.nodes[0]?.name
+      ? { labels: { 'node-role.kubernetes.io/control-plane': '' } }
+      : {}),
+  });
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+    process.once(signal, () => {
+      void Promise.all([agent.stop(), proxy.stop()]).finally(() => process.exit(0));
+    });
+  }
+}

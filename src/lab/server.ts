@@ -1,0 +1,79 @@
+/** The server process of a lab: API, store, controllers and scheduler. */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { startApiServer } from '../apiserver/server.ts';
+import { startControllers } from '../controllers/start.ts';
+import { dnsManifests } from '../dns/manifests.ts';
+import { createLogger } from '../lib/log.ts';
+import { parseCidr } from '../lib/ip.ts';
+import { openSqliteStore } from '../store/sqlite.ts';
+import { apiPortInLab, podPrefixLength, type LabConfig } from './config.ts';
+import { keyFiles } from './keys.ts';
+import { applyObject } from './manifests.ts';
+import type { LabPaths } from './paths.ts';
+import { apiListenerFd } from './rights.ts';
+import { readLab } from './state.ts';
+
+/** A node is lost after this long without a sign of life, and its pods move on soon after. */
+const nodeGraceMs = 4000;
+const defaultTolerationSeconds = 10;
+
+/** Runs until a signal ends the process. */
+export async function runServer(paths: LabPaths): Promise<void> {
+  const lab = readLab(paths);
+  const files = keyFiles(paths);
+  const log = createLogger('server');
+  const read = (file: string) => readFileSync(file, 'utf8');
+  const pair = (pairFiles: { cert: string; key: string }) => ({
+    cert: read(pairFiles.cert),
+    key: read(pairFiles.key),
+    ca: read(files.ca),
+  });
+  const store = openSqliteStore({ path: join(paths.state, 'fairlead.db') });
+  const server = await startApiServer({
+    store,
+    listeners: [
+      ...lab.hostIPs.map((host) => ({ host, port: apiPortInLab })),
+      loopbackListener(lab),
+    ],
+    tls: pair(files.server),
+    kubeletClientTls: pair(files.kubeletClient),
+    serviceAccountKey: read(files.serviceAccountKey),
+    serviceCidrs: lab.serviceCidrs,
+    advertise: { addresses: lab.hostIPs, port: apiPortInLab },
+    log,
+  });
+  const controllers = startControllers({
+    client: server.client,
+    log,
+    options: {
+      caPem: read(files.ca),
+      podCidrs: lab.podCidrs.map((cidr) => ({
+        cidr,
+        nodePrefixLength: podPrefixLength[parseCidr(cidr)!.family],
+      })),
+      nodeGraceMs,
+      defaultTolerationSeconds,
+    },
+  });
+  const manifests = dnsManifests({
+    domain: lab.clusterDomain,
+    clusterIPs: lab.clusterDns,
+    replicas: Math.min(2, lab.nodes.length),
+  });
+  for (const object of manifests) await applyObject(server.client, object);
+
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+    process.once(signal, () => {
+      controllers.stop();
+      void server.close().finally(() => process.exit(0));
+    });
+  }
+}
+
+/** Without root the host's loopback is out of reach from in here; its listener was handed to us. */
+function loopbackListener(lab: LabConfig): { fd: number } | { host: string; port: number } {
+  return process.env.FAIRLEAD_API_PORT === undefined
+    ? { host: '127.0.0.1', port: lab.apiPort }
+    : { fd: apiListenerFd };
+}
