@@ -26,7 +26,6 @@ export async function listenUdp(
 ): Promise<Listener> {
   const socket = createSocket({
     type: familyOf(host) === 'ipv6' ? 'udp6' : 'udp4',
-    reuseAddr: true,
     recvBufferSize: receiveBufferBytes,
   });
   const { promise, resolve, reject } = Promise.withResolvers<void>();
