@@ -1,5 +1,5 @@
 /** The process of a node: node agent and service proxy on one connection to the API. */
-import { readFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createHttpClient } from '../client/http-client.ts';
 import { createLogger } from '../lib/log.ts';
@@ -41,6 +41,10 @@ export async function runAgent(paths: LabPaths, name: string, version: string): 
     selfCommand: selfCommand(),
     selfPaths: selfPaths(),
   });
+  // The host's own resolver may be out of reach from here; the lab's relay is not.
+  const resolvConfPath = join(runtimeDir, 'resolv.conf');
+  mkdirSync(runtimeDir, { recursive: true });
+  writeFileSync(resolvConfPath, lab.hostIPs.map((address) => `nameserver ${address}\n`).join(''));
   const proxy = await startProxy({
     client,
     nodeName: name,
@@ -60,6 +64,7 @@ export async function runAgent(paths: LabPaths, name: string, version: string): 
     log,
     tls,
     podCidrs: node.podCidrs,
+    resolvConfPath,
     ...(name === lab.nodes[0]?.name
       ? { labels: { 'node-role.kubernetes.io/control-plane': '' } }
       : {}),

@@ -10,6 +10,7 @@ import { openSqliteStore } from '../store/sqlite.ts';
 import { apiPortInLab, podPrefixLength, type LabConfig } from './config.ts';
 import { keyFiles } from './keys.ts';
 import { applyObject } from './manifests.ts';
+import { hostNameServers, startNameRelay } from './name-relay.ts';
 import type { LabPaths } from './paths.ts';
 import { apiListenerFd } from './rights.ts';
 import { readLab } from './state.ts';
@@ -56,10 +57,12 @@ export async function runServer(paths: LabPaths): Promise<void> {
       defaultTolerationSeconds,
     },
   });
+  await startNameRelay(lab.hostIPs, log);
   const manifests = dnsManifests({
     domain: lab.clusterDomain,
     clusterIPs: lab.clusterDns,
     replicas: Math.min(2, lab.nodes.length),
+    upstreams: hostNameServers().length === 0 ? [] : lab.hostIPs.slice(0, 1),
   });
   for (const object of manifests) await applyObject(server.client, object);
 
