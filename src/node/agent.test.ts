@@ -26,13 +26,13 @@ const tls = {
 const api = await startApiServer({
   store: createMemoryStore(),
   serviceCidrs: ['10.96.0.0/16'],
-  advertise: { addresses: ['127.0.0.1'], port: 6443 },
+  advertise: { addresses: ['172.29.0.1'], port: 6443 },
 });
 const { client } = api;
-await client.create(resources.configmaps, {
+await client.create<ConfigMap>(resources.configmaps, {
   metadata: { name: 'kube-root-ca.crt', namespace: 'default' },
   data: { 'ca.crt': ca.cert },
-} as ConfigMap);
+});
 await client.create(resources.serviceaccounts, {
   metadata: { name: 'default', namespace: 'default' },
 });
@@ -83,17 +83,17 @@ const get = (name: string) => client.get<Pod>(resources.pods, { namespace: 'defa
 
 async function until<T>(what: string, look: () => Promise<T | undefined | false>, ms = 5000) {
   const end = performance.now() + ms;
-  let last: unknown;
+  let last = '';
   while (performance.now() < end) {
     try {
       const found = await look();
       if (found !== undefined && found !== false) return found;
     } catch (error) {
-      last = error;
+      last = String(error);
     }
     await new Promise((resolve) => setTimeout(resolve, 5));
   }
-  throw new Error(`not within ${ms} ms: ${what} ${last === undefined ? '' : String(last)}`);
+  throw new Error(`not within ${ms} ms: ${what} ${last}`);
 }
 
 const condition = (pod: Pod, type: string) =>
@@ -261,10 +261,10 @@ test('[K17] a missing ConfigMap holds the container back until it is there', asy
   );
   const waiting = pod.status?.containerStatuses?.[0]?.state?.waiting;
   assert.equal(waiting?.message, 'configmap "late" not found');
-  await client.create(resources.configmaps, {
+  await client.create<ConfigMap>(resources.configmaps, {
     metadata: { name: 'late', namespace: 'default' },
     data: { COLOUR: 'red' },
-  } as ConfigMap);
+  });
   const ready = await untilPod('waits', 'ready', isReady);
   assert.equal(runtime.containers.get(`${ready.metadata.uid}/main/0`)?.spec.env['COLOUR'], 'red');
 });
@@ -426,7 +426,7 @@ test('[K21] liveness: after the threshold the container is replaced', async () =
 
 test('[K13] a ConfigMap volume follows its object', async () => {
   const key = { namespace: 'default', name: 'settings' };
-  await client.create(resources.configmaps, { metadata: key, data: { a: '1' } } as ConfigMap);
+  await client.create<ConfigMap>(resources.configmaps, { metadata: key, data: { a: '1' } });
   await createPod('volumes', {
     container: { volumeMounts: [{ name: 'cfg', mountPath: '/cfg', readOnly: true }] },
     spec: { volumes: [{ name: 'cfg', configMap: { name: 'settings' } }] },
