@@ -40,31 +40,38 @@ export class ByteWriter {
   }
 
   u16(value: number): void {
-    this.#view.setUint16(this.#grow(2), value, true);
+    const at = this.#grow(2);
+    this.#view.setUint16(at, value, true);
   }
 
   u16be(value: number): void {
-    this.#view.setUint16(this.#grow(2), value);
+    const at = this.#grow(2);
+    this.#view.setUint16(at, value);
   }
 
   u32(value: number): void {
-    this.#view.setUint32(this.#grow(4), value, true);
+    const at = this.#grow(4);
+    this.#view.setUint32(at, value, true);
   }
 
   u32be(value: number): void {
-    this.#view.setUint32(this.#grow(4), value);
+    const at = this.#grow(4);
+    this.#view.setUint32(at, value);
   }
 
   i32(value: number): void {
-    this.#view.setInt32(this.#grow(4), value, true);
+    const at = this.#grow(4);
+    this.#view.setInt32(at, value, true);
   }
 
   u64be(value: bigint): void {
-    this.#view.setBigUint64(this.#grow(8), value);
+    const at = this.#grow(8);
+    this.#view.setBigUint64(at, value);
   }
 
   u64(value: bigint): void {
-    this.#view.setBigUint64(this.#grow(8), value, true);
+    const at = this.#grow(8);
+    this.#view.setBigUint64(at, value, true);
   }
 
   raw(bytes: Uint8Array): void {
@@ -115,6 +122,7 @@ export class ByteWriter {
     this.#length = length;
   }
 
+  /** Room for `count` bytes; replaces the view, so it is called before the view is looked at. */
   #grow(count: number): number {
     const at = this.#length;
     this.#length = at + count;

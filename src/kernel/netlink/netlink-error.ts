@@ -47,7 +47,8 @@ export function refusalOf(ack: Acknowledgement, index?: number): Refusal {
 
 function describe(refusal: Refusal): string {
   const text = refusal.text === undefined ? '' : `, "${refusal.text}"`;
-  const where = refusal.offset === undefined ? '' : `, at byte ${refusal.offset} of the message`;
+  const message = refusal.index === undefined ? 'the message' : `message ${refusal.index}`;
+  const where = refusal.offset === undefined ? '' : `, at byte ${refusal.offset} of ${message}`;
   const missing =
     refusal.missingType === undefined ? '' : `, attribute ${refusal.missingType} is missing`;
   return `${refusal.errnoName}${text}${where}${missing}`;
