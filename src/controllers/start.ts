@@ -15,6 +15,7 @@ import { defaultControllerOptions, type ControllerOptions } from './options.ts';
 import { replicaSetController } from './replicasets.ts';
 import { schedulerController } from './scheduler/scheduler.ts';
 import { serviceAccountController } from './service-accounts.ts';
+import { statefulSetController } from './statefulsets.ts';
 
 export type Controllers = {
   /** Settles when every informer has its first list and the controllers work. */
@@ -32,6 +33,7 @@ const makers: ((context: Context) => Reconciler)[] = [
   schedulerController,
   deploymentController,
   replicaSetController,
+  statefulSetController,
   endpointSliceController,
   endpointsController,
   mirroringController,
