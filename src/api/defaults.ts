@@ -83,7 +83,8 @@ function defaultEndpoints(endpoints: k.Endpoints): void {
   }
 }
 
-function defaultEndpointSlice(slice: k.EndpointSlice): void {
+function defaultEndpointSlice(slice: Partial<k.EndpointSlice>): void {
+  slice.endpoints ??= [];
   for (const port of slice.ports ?? []) {
     port.name ??= '';
     port.protocol ||= 'TCP';
