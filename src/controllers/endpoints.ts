@@ -41,11 +41,16 @@ export function endpointsController(context: Context): Reconciler {
   const pods = podInformer(informers);
   const endpoints = informers.of<Endpoints>(resources.endpoints);
 
+  /** Services seen to go: even Endpoints made by hand go with them, as kube-apiserver has it. */
+  const departed = new Set<string>();
+
   const reconciler = createReconciler(context, 'endpoints', async (key) => {
     const service = services.get(key);
     const held = endpoints.get(key);
+    const goes = service === undefined && departed.delete(key);
     if (service === undefined || !isSelecting(service)) {
-      if (held !== undefined && isOurs(held)) await remove(context, resources.endpoints, held);
+      const isSurplus = held !== undefined && (goes || isOurs(held));
+      if (isSurplus) await remove(context, resources.endpoints, held);
       return;
     }
     const selected = podsWithLabels(pods, keyOf(service).namespace ?? '', service.spec.selector!);
@@ -56,8 +61,9 @@ export function endpointsController(context: Context): Reconciler {
   });
 
   services.onChange((old, current) => {
-    const service = current ?? old;
-    if (service !== undefined) reconciler.add(keyText(keyOf(service)));
+    const key = keyText(keyOf((current ?? old)!));
+    if (current === undefined) departed.add(key);
+    reconciler.add(key);
   });
   watchSelectedPods(informers, (key) => reconciler.add(key));
   endpoints.onChange((old, current) => {

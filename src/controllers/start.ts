@@ -8,6 +8,10 @@ import type { Logger } from '../lib/log.ts';
 import type { Context } from './context.ts';
 import { deploymentController } from './deployments.ts';
 import { endpointsController } from './endpoints.ts';
+import { evictionController } from './eviction.ts';
+import { garbageController } from './garbage.ts';
+import { namespaceController } from './namespaces.ts';
+import { nodeLifecycleController } from './node-lifecycle.ts';
 import { endpointSliceController } from './endpointslices.ts';
 import { mirroringController } from './mirroring.ts';
 import { nodeIpamController } from './node-ipam.ts';
@@ -37,6 +41,10 @@ const makers: ((context: Context) => Reconciler)[] = [
   endpointSliceController,
   endpointsController,
   mirroringController,
+  nodeLifecycleController,
+  evictionController,
+  namespaceController,
+  garbageController,
 ];
 
 /** Starts every controller of the cluster that `client` speaks to. */

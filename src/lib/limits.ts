@@ -38,6 +38,8 @@ export const limits = {
   eventMessageMax: 1024,
   /** Pods made or removed for one owner in one run, so that a mistake is noticed in time. */
   podBurst: 500,
+  /** Owners known to be gone, remembered so that the server is not asked for each dependent. */
+  goneOwnersMax: 1000,
   /** Endpoints in one slice, the default of kube-controller-manager (K29). */
   endpointsPerSlice: 100,
   /** Addresses in one Endpoints object or mirrored subset (K30, K32). */
