@@ -228,22 +228,12 @@ function noLinkLocal(): Attr {
 
 function kindAttrs(kind: LinkKind): Attr[] {
   const name = attr.string(IFLA_INFO_KIND, kind.kind);
-  switch (kind.kind) {
-    case 'dummy':
-      return [name];
-    case 'bridge':
-      // Without spanning tree a port forwards at once; the delay is the kernel's 15 s otherwise.
-      return [
-        name,
-        attr.nested(IFLA_INFO_DATA, [
-          attr.u32(IFLA_BR_FORWARD_DELAY, 0),
-          attr.u32(IFLA_BR_STP_STATE, 0),
-        ]),
-      ];
-    case 'veth':
-      return [name, attr.nested(IFLA_INFO_DATA, [peerAttr(kind.peer)])];
-  }
+  if (kind.kind === 'dummy') return [name];
+  return [name, attr.nested(IFLA_INFO_DATA, kind.kind === 'veth' ? [peerAttr(kind.peer)] : BRIDGE)];
 }
+
+/** Without spanning tree a port forwards at once; else it waits 15 s. */
+const BRIDGE = [attr.u32(IFLA_BR_FORWARD_DELAY, 0), attr.u32(IFLA_BR_STP_STATE, 0)];
 
 /** The peer of a veth is described by a whole link message inside the attribute. */
 function peerAttr(peer: VethPeer): Attr {
