@@ -1,5 +1,5 @@
 /** Which classes are in use, by which frontends, and the chains that must exist for them. */
-import { chainName, classWord, parseChainName, SOURCE_CHAIN, type Class } from './classes.ts';
+import { chainName, classWord, parseChainName, type Class } from './classes.ts';
 import type { Mirror } from './mirror.ts';
 import { RefCounts } from './ref-counts.ts';
 
@@ -39,7 +39,7 @@ export class ClassTable {
   sweep(): void {
     for (const word of this.#idle) {
       const chain = this.#chainOf.get(word) ?? '';
-      if (chain === SOURCE_CHAIN || this.#chains.has(chain)) this.#mirror.set(word, chain);
+      if (this.#chains.has(chain)) this.#mirror.set(word, chain);
     }
     this.dropIdle();
   }
@@ -49,13 +49,13 @@ export class ClassTable {
     const words = classes.map(classWord);
     for (const word of words) this.#users.add(word);
     for (const word of this.#wordsOf.get(frontend) ?? []) {
-      if (this.#users.remove(word)) this.#idle.add(word);
+      if (this.#users.remove(word)) this.#leaveIdle(word);
     }
     if (words.length > 0) this.#wordsOf.set(frontend, words);
     else this.#wordsOf.delete(frontend);
     for (const [index, word] of words.entries()) {
       const one = classes[index];
-      if (one) this.#chainOf.set(word, one.entry === 'source' ? SOURCE_CHAIN : chainName(one));
+      if (one) this.#chainOf.set(word, chainName(one));
       this.#need(word);
     }
   }
@@ -63,11 +63,7 @@ export class ClassTable {
   /** Lets go of idle classes when there are many. */
   dropIdle(): void {
     if (this.#idle.size <= IDLE_CHAINS_MAX) return;
-    for (const word of this.#idle) {
-      this.#mirror.delete(word);
-      this.#newChains.delete(this.#chainOf.get(word) ?? '');
-      this.#chainOf.delete(word);
-    }
+    for (const word of this.#idle) this.#forget(word);
     this.#idle.clear();
   }
 
@@ -86,6 +82,18 @@ export class ClassTable {
     for (const name of changes.deleteChains) this.#chains.delete(name);
     for (const one of changes.addChains) this.#chains.add(chainName(one));
     this.#newChains.clear();
+  }
+
+  /** What the kernel does not have yet need not be made for nobody. */
+  #leaveIdle(word: string): void {
+    if (this.#mirror.isHeld(word)) this.#idle.add(word);
+    else this.#forget(word);
+  }
+
+  #forget(word: string): void {
+    this.#mirror.delete(word);
+    this.#newChains.delete(this.#chainOf.get(word) ?? '');
+    this.#chainOf.delete(word);
   }
 
   #need(word: string): void {

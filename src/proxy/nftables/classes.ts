@@ -21,6 +21,8 @@ export type Class = {
 
 /** Where the entry stands in the class word; `plain` is all zeros. */
 export const ENTRY_SHIFT = 30;
+/** Of entry `source`. */
+export const SOURCE_BITS = 3 * 2 ** ENTRY_SHIFT;
 const ENTRY_NUMBERS: Readonly<Record<Entry, number>> = {
   plain: 0,
   outsiders: 1,
@@ -65,12 +67,9 @@ export function parseChainName(name: string): Class | undefined {
   };
 }
 
-/** The chain that class `source` leads to, whatever its count. */
-export const SOURCE_CHAIN = 'by-source';
-
 /**
  * The classes of a frontend: the one its packets enter by and, for `bySource`, the one for the
- * node's own clients and the one for everybody else.
+ * node's own clients and the one for everybody else. Entry `source` has no chain of its own class.
  */
 export function classesFor(frontend: Frontend, port: PortPlan): Class[] {
   const { affinitySeconds } = port;

@@ -30,6 +30,11 @@ export class Mirror {
     return this.#pending.has(key) ? this.#pending.get(key) : this.#kernel.get(key);
   }
 
+  /** Whether the kernel has the key now. */
+  isHeld(key: string): boolean {
+    return this.#kernel.has(key);
+  }
+
   set(key: string, data = ''): void {
     this.#unclaimed?.delete(key);
     this.#want(key, data);

@@ -78,6 +78,11 @@ export class FamilyProgram {
     return SET_NAMES.reduce((sum, name) => sum + this.#mirrors[name].size, 0);
   }
 
+  /** Elements that a commit would write now. */
+  get pendingCount(): number {
+    return SET_NAMES.reduce((sum, name) => sum + this.#mirrors[name].pendingCount, 0);
+  }
+
   /** The frontend that answers under this key. */
   winner(key: string): PlannedFrontend | undefined {
     return this.#claims.winner(key);
@@ -201,7 +206,8 @@ export class FamilyProgram {
     setOrDelete(rejected, word, none ? '' : undefined);
     setOrDelete(dropped, word, noLocal ? '' : undefined);
     setOrDelete(restricted, word, frontend.sources === undefined ? undefined : id);
-    this.#classes.use(key, leads ? classes.filter((one) => one.count > 0) : []);
+    const chains = classes.filter((one) => one.count > 0 && one.entry !== 'source');
+    this.#classes.use(key, leads ? chains : []);
   }
 
   /** Cluster IPs and local endpoint addresses: several ports or Services may name the same one. */

@@ -1,0 +1,109 @@
+/** The nftables backend: plans of Services to the two tables, IPv4 and IPv6, of this node. */
+import { NftConnection } from '../../kernel/nftables/index.ts';
+import { messageOf } from '../../lib/errors.ts';
+import type { Logger } from '../../lib/log.ts';
+import type { ServicePlan } from '../../plan/types.ts';
+import { FamilyTable } from './table.ts';
+
+export type NftablesOptions = {
+  readonly log: Logger;
+  /** Whole numbers below 2^32. */
+  readonly random: () => number;
+};
+
+export class NftablesBackend {
+  readonly tables: readonly FamilyTable[];
+  readonly #log: Logger;
+  #connection: NftConnection | undefined;
+  /** The generation after our last commit. */
+  #generation = 0;
+
+  constructor(options: NftablesOptions) {
+    this.#log = options.log;
+    this.tables = [
+      new FamilyTable('ipv4', options.random),
+      new FamilyTable('ipv6', options.random),
+    ];
+  }
+
+  get isOpen(): boolean {
+    return this.#connection !== undefined;
+  }
+
+  /** Takes over what the kernel holds. Nothing is written. */
+  open(): void {
+    this.close();
+    const connection = new NftConnection();
+    try {
+      // Read before the tables are, so that a change in between shows as a foreign one.
+      this.#generation = connection.generation().id;
+      for (const table of this.tables) table.open(connection);
+      this.#connection = connection;
+    } finally {
+      if (this.#connection === undefined) connection[Symbol.dispose]();
+    }
+  }
+
+  /** Forgets the kernel; the rules stay. */
+  close(): void {
+    this.#connection?.[Symbol.dispose]();
+    this.#connection = undefined;
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  /** Writes that a commit would make now. */
+  get pendingCount(): number {
+    return this.tables.reduce((sum, table) => sum + table.pendingCount, 0);
+  }
+
+  setRanges(ranges: { podCidrs: readonly string[]; serviceCidrs: readonly string[] }): void {
+    for (const { program } of this.tables) program.setRanges(ranges);
+  }
+
+  /** Returns the frontends that the change touched, by key. */
+  setService(service: string, plan: ServicePlan | undefined): string[] {
+    return this.tables.flatMap(({ program }) => program.setService(service, plan));
+  }
+
+  /** Deletes what no Service asked for since `open`. */
+  sweep(): void {
+    for (const { program } of this.tables) program.sweep();
+  }
+
+  /**
+   * Writes what differs, one transaction per family; returns how much that was. One family's
+   * failure does not keep the other from being written (P136).
+   */
+  commit(): number {
+    const connection = this.#connection;
+    if (connection === undefined) return 0;
+    let writes = 0;
+    let failure: unknown;
+    for (const table of this.tables) {
+      try {
+        const written = table.commit(connection);
+        if (written > 0) this.#generation = nextGeneration(this.#generation);
+        writes += written;
+      } catch (error) {
+        this.#log.error({ family: table.family, error: messageOf(error) }, 'commit refused');
+        failure ??= error;
+      }
+    }
+    if (failure !== undefined) throw failure;
+    return writes;
+  }
+
+  /** Whether anybody else has changed any ruleset since our last commit. */
+  wasChangedByOthers(): boolean {
+    if (this.#connection === undefined) return false;
+    return this.#connection.generation().id !== this.#generation;
+  }
+}
+
+/** The kernel's counter is 16 bits wide in older kernels and skips 0 (nf_tables_commit). */
+function nextGeneration(generation: number): number {
+  return (generation + 1) % 2 ** 32 || 1;
+}

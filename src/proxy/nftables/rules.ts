@@ -1,0 +1,357 @@
+/**
+ * The rules of one family. The kernel forgets registers between rules (kernel >= 6.8 refuses to
+ * load from one not written in the same rule), so every rule looks its frontend up again: a hash
+ * lookup on the first packet of a connection, and no state in marks of others.
+ *
+ * Words 0-5 hold the frontend (address, protocol, port) and later the target (address, port,
+ * sticky id); 6-10 what `frontends` says: class and timeout to enter by, class and timeout for
+ * others, number of the port; 11-14 follow that number as the rest of a key.
+ */
+import { ICMPX, registerAt, type Expression } from '../../kernel/nftables/index.ts';
+import type { IpFamily } from '../../lib/ip.ts';
+import { ENTRY_SHIFT, LOCAL_SLOTS, SOURCE_BITS, type Class } from './classes.ts';
+import { poolWord } from './pools.ts';
+import { POD_RANGES, SERVICE_RANGES } from './ranges.ts';
+import { numberWord } from './words.ts';
+
+export type Rule = readonly Expression[];
+
+/** The bit of the packet mark that asks for masquerading (P67). */
+export const MASQUERADE_MARK = 0x4000;
+
+/** The dynamic map that ties clients to endpoints; only rules write it. */
+export const AFFINITY_SET = 'affinity';
+
+const WORD = {
+  frontend: 0,
+  target: 0,
+  enter: 6,
+  others: 8,
+  stickyPool: 8,
+  stickyId: 9,
+  rangeOwner: 8,
+  rangeAddress: 9,
+  port: 10,
+  slot: 11,
+  client: 11,
+} as const;
+
+const FIB_LOCAL = 2;
+const CT_NEW = 8;
+const CT_DNAT = 32;
+
+/** Base chains: where packets enter (P24, P97, P135). */
+export const BASE_CHAINS = [
+  { name: 'nat-prerouting', type: 'nat', hook: 'prerouting', priority: -100 },
+  { name: 'nat-output', type: 'nat', hook: 'output', priority: -100 },
+  { name: 'nat-postrouting', type: 'nat', hook: 'postrouting', priority: 100 },
+  { name: 'filter-input', type: 'filter', hook: 'input', priority: 0 },
+  { name: 'filter-forward', type: 'filter', hook: 'forward', priority: 0 },
+  { name: 'filter-output', type: 'filter', hook: 'output', priority: 0 },
+] as const;
+
+/** Every chain but those of classes, with its rules. */
+export function fixedChains(family: IpFamily): ReadonlyMap<string, readonly Rule[]> {
+  return new Map<string, readonly Rule[]>([
+    ['services', [dropForbidden(family), dispatch(family), dispatchBySource(family)]],
+    ['by-source', sourceRules(family)],
+    ['nearby', [enterPlain(family)]],
+    ['refuse', refuseRules(family)],
+    ['nat-prerouting', [[jump('services')]]],
+    ['nat-output', [[jump('services')]]],
+    ['nat-postrouting', postroutingRules(family)],
+    ['filter-input', [[...ifNew(), jump('refuse')]]],
+    ['filter-forward', [[...ifNew(), jump('refuse')]]],
+    ['filter-output', [[...ifNew(), jump('refuse')]]],
+  ]);
+}
+
+/** The chain of one class. */
+export function classRules(family: IpFamily, one: Class): readonly Rule[] {
+  const pick = [...pickTarget(family, one), dnat(family)];
+  const rules: Rule[] = [];
+  if (one.entry === 'outsiders') rules.push([...ifPod(family, { inverted: true }), ...mark()]);
+  if (one.entry === 'masquerade') rules.push(mark());
+  if (one.affinitySeconds > 0) rules.push(stayRule(family, one), tieRule(family, one));
+  // With affinity this serves those who cannot be tied because the map is full.
+  rules.push(pick);
+  return rules;
+}
+
+// ---- dispatch
+
+function loadFrontend(family: IpFamily): Expression[] {
+  const words = addressWords(family);
+  return [
+    address(family, 'destination', WORD.frontend),
+    { kind: 'meta', key: 'l4proto', dreg: registerAt(WORD.frontend + words) },
+    destinationPort(WORD.frontend + words + 1),
+  ];
+}
+
+/** Ends the rule for packets to no frontend. */
+function lookUpFrontend(family: IpFamily): Expression[] {
+  return [...loadFrontend(family), lookup('frontends', WORD.frontend, WORD.enter)];
+}
+
+function dispatch(family: IpFamily): Rule {
+  return [...lookUpFrontend(family), toClass(WORD.enter)];
+}
+
+/** Not by the map of classes: its elements would lead to a chain that looks them up, a loop. */
+function dispatchBySource(family: IpFamily): Rule {
+  return [
+    ...lookUpFrontend(family),
+    bitwise(WORD.enter, { mask: SOURCE_BITS, xor: 0 }),
+    compare('eq', WORD.enter, SOURCE_BITS),
+    goTo('by-source'),
+  ];
+}
+
+/** Source ranges of balancer addresses, before anything else (P51). */
+function dropForbidden(family: IpFamily): Rule {
+  return [
+    ...loadFrontend(family),
+    lookup('restricted', WORD.frontend, WORD.rangeOwner),
+    address(family, 'source', WORD.rangeAddress),
+    inverted(lookup('ranges', WORD.rangeOwner)),
+    verdict('drop'),
+  ];
+}
+
+/** externalTrafficPolicy Local: own pods and processes reach all endpoints (P58, P60, P62). */
+function sourceRules(family: IpFamily): Rule[] {
+  return [
+    [...ifPod(family, { inverted: false }), goTo('nearby')],
+    [...ifNodeItself(), ...mark(), goTo('nearby')],
+    [...lookUpFrontend(family), toClass(WORD.others)],
+  ];
+}
+
+/** Enters by the class without its entry: what that would have done is done. */
+function enterPlain(family: IpFamily): Rule {
+  const keep = 2 ** ENTRY_SHIFT - 1;
+  return [
+    ...lookUpFrontend(family),
+    bitwise(WORD.enter, { mask: keep, xor: 0 }),
+    toClass(WORD.enter),
+  ];
+}
+
+// ---- targets
+
+/** Loads address, port and sticky id of a random endpoint. */
+function pickTarget(family: IpFamily, one: Class): Expression[] {
+  return [
+    ...lookUpFrontend(family),
+    {
+      kind: 'numgen',
+      type: 'random',
+      dreg: registerAt(WORD.slot),
+      modulus: one.count,
+      ...(one.pool === 'local' ? { offset: LOCAL_SLOTS } : {}),
+    },
+    lookup('endpoints', WORD.port, WORD.target),
+  ];
+}
+
+/** A client that is tied to an endpoint of this pool stays with it; its time starts anew (P86). */
+function stayRule(family: IpFamily, one: Class): Rule {
+  return [
+    ...lookUpFrontend(family),
+    address(family, 'source', WORD.client),
+    lookup(AFFINITY_SET, WORD.port, WORD.stickyId),
+    { kind: 'immediate', dreg: registerAt(WORD.stickyPool), data: bytes(poolWord(one.pool)) },
+    lookup('sticky', WORD.stickyPool, WORD.target),
+    tie('update', WORD.stickyId, one),
+    dnat(family),
+  ];
+}
+
+/** Picks an endpoint and ties the client to it. A tie to another one must go first: `update` keeps data. */
+function tieRule(family: IpFamily, one: Class): Rule {
+  const id = WORD.target + addressWords(family) + 1;
+  return [
+    ...pickTarget(family, one),
+    address(family, 'source', WORD.client),
+    tie('delete', id, one),
+    tie('update', id, one),
+    dnat(family),
+  ];
+}
+
+function tie(op: 'update' | 'delete', idWord: number, one: Class): Expression {
+  return {
+    kind: 'dynset',
+    op,
+    set: AFFINITY_SET,
+    sregKey: registerAt(WORD.port),
+    sregData: registerAt(idWord),
+    ...(op === 'update' ? { timeoutMs: one.affinitySeconds * 1000 } : {}),
+  };
+}
+
+function dnat(family: IpFamily): Expression {
+  return {
+    kind: 'nat',
+    type: 'dnat',
+    family: family === 'ipv4' ? 'ip' : 'ip6',
+    addrMin: registerAt(WORD.target),
+    protoMin: registerAt(WORD.target + addressWords(family)),
+  };
+}
+
+// ---- masquerading
+
+function mark(): Expression[] {
+  return [
+    { kind: 'meta', key: 'mark', dreg: registerAt(0) },
+    bitwise(0, { mask: ~MASQUERADE_MARK, xor: MASQUERADE_MARK }),
+    { kind: 'meta', key: 'mark', sreg: registerAt(0) },
+  ];
+}
+
+function postroutingRules(family: IpFamily): Rule[] {
+  const masquerade: Expression = { kind: 'masq', flags: ['fully-random'] };
+  return [
+    [
+      { kind: 'meta', key: 'mark', dreg: registerAt(0) },
+      bitwise(0, { mask: MASQUERADE_MARK, xor: 0 }),
+      compare('neq', 0, 0),
+      // Cleared, so that the packet is not rewritten again when a tunnel sends it by once more.
+      { kind: 'meta', key: 'mark', dreg: registerAt(0) },
+      bitwise(0, { mask: ~0, xor: MASQUERADE_MARK }),
+      { kind: 'meta', key: 'mark', sreg: registerAt(0) },
+      masquerade,
+    ],
+    [
+      { kind: 'ct', key: 'status', dreg: registerAt(0) },
+      bitwise(0, { mask: CT_DNAT, xor: 0 }),
+      compare('neq', 0, 0),
+      address(family, 'source', 0),
+      address(family, 'destination', addressWords(family)),
+      lookup('hairpin', 0),
+      masquerade,
+    ],
+  ];
+}
+
+// ---- refusals
+
+function refuseRules(family: IpFamily): Rule[] {
+  const unreachable: Expression = {
+    kind: 'reject',
+    type: 'icmpx',
+    code: ICMPX.portUnreachable,
+  };
+  return [
+    [...loadFrontend(family), lookup('dropped', WORD.frontend), verdict('drop')],
+    [...loadFrontend(family), lookup('rejected', WORD.frontend), unreachable],
+    [address(family, 'destination', 0), lookup('cluster-ips', 0), unreachable],
+    [
+      ...ownedBy(SERVICE_RANGES),
+      address(family, 'destination', WORD.rangeAddress),
+      lookup('ranges', WORD.rangeOwner),
+      verdict('drop'),
+    ],
+  ];
+}
+
+// ---- conditions
+
+function ifPod(family: IpFamily, options: { inverted: boolean }): Expression[] {
+  const found = lookup('ranges', WORD.rangeOwner);
+  return [
+    ...ownedBy(POD_RANGES),
+    address(family, 'source', WORD.rangeAddress),
+    options.inverted ? inverted(found) : found,
+  ];
+}
+
+function ownedBy(owner: number): Expression[] {
+  return [{ kind: 'immediate', dreg: registerAt(WORD.rangeOwner), data: bytes(numberWord(owner)) }];
+}
+
+function ifNodeItself(): Expression[] {
+  return [
+    { kind: 'fib', dreg: registerAt(0), result: 'type', flags: ['saddr'] },
+    compare('eq', 0, FIB_LOCAL),
+  ];
+}
+
+/** Running connections are left alone (P96). */
+function ifNew(): Expression[] {
+  return [
+    { kind: 'ct', key: 'state', dreg: registerAt(0) },
+    bitwise(0, { mask: CT_NEW, xor: 0 }),
+    compare('neq', 0, 0),
+  ];
+}
+
+// ---- single expressions
+
+function addressWords(family: IpFamily): number {
+  return family === 'ipv4' ? 1 : 4;
+}
+
+/** Where source and destination stand in an IPv4 header (RFC 791) and an IPv6 one (RFC 8200). */
+function address(family: IpFamily, which: 'source' | 'destination', word: number): Expression {
+  const length = family === 'ipv4' ? 4 : 16;
+  const first = family === 'ipv4' ? 12 : 8;
+  const offset = which === 'source' ? first : first + length;
+  return { kind: 'payload', base: 'network', offset, length, dreg: registerAt(word) };
+}
+
+/** TCP, UDP and SCTP have it in the same place. */
+function destinationPort(word: number): Expression {
+  return { kind: 'payload', base: 'transport', offset: 2, length: 2, dreg: registerAt(word) };
+}
+
+type Lookup = Extract<Expression, { kind: 'lookup' }>;
+
+function lookup(set: string, word: number, into?: number): Lookup {
+  const dreg = into === undefined ? {} : { dreg: registerAt(into) };
+  return { kind: 'lookup', set, sreg: registerAt(word), ...dreg };
+}
+
+function inverted(expression: Lookup): Lookup {
+  return { ...expression, inverted: true };
+}
+
+/** Goes on in the chain of the class at this word; ends the rule when there is none. */
+function toClass(word: number): Expression {
+  return { kind: 'lookup', set: 'classes', sreg: registerAt(word), dreg: 0 };
+}
+
+function bitwise(word: number, { mask, xor }: { mask: number; xor: number }): Expression {
+  const register = registerAt(word);
+  return {
+    kind: 'bitwise',
+    op: 'mask',
+    sreg: register,
+    dreg: register,
+    length: 4,
+    mask: bytes(numberWord(mask)),
+    xor: bytes(numberWord(xor)),
+  };
+}
+
+function compare(op: 'eq' | 'neq', word: number, value: number): Expression {
+  return { kind: 'cmp', op, sreg: registerAt(word), data: bytes(numberWord(value)) };
+}
+
+function jump(chain: string): Expression {
+  return { kind: 'verdict', verdict: { kind: 'jump', chain } };
+}
+
+function goTo(chain: string): Expression {
+  return { kind: 'verdict', verdict: { kind: 'goto', chain } };
+}
+
+function verdict(kind: 'drop' | 'accept'): Expression {
+  return { kind: 'verdict', verdict: { kind } };
+}
+
+function bytes(hex: string): Uint8Array {
+  return Uint8Array.fromHex(hex);
+}
