@@ -24,7 +24,7 @@ const zeroMatters = new Set(
     'runAsUser runAsGroup runAsNonRoot privileged allowPrivilegeEscalation fsGroup hostUsers ' +
     'readOnlyRootFilesystem shareProcessNamespace controller blockOwnerDeletion backoffLimit ' +
     'parallelism completions suspend expirationSeconds mode defaultMode tolerationSeconds ' +
-    'immutable setHostnameAsFQDN leaseTransitions exitCode restartCount allowed priority'
+    'immutable setHostnameAsFQDN leaseTransitions allowed priority'
   ).split(' '),
 );
 
@@ -86,16 +86,21 @@ function decodeMessage(type: Type, bytes: Uint8Array, depth: number): JsonObject
     const value = decodeValue(field.type, wire, depth);
     if (field.isInline) Object.assign(object, value);
     else if (field.isList) ((object[field.name] ??= []) as unknown[]).push(value);
-    else if (!isAbsent(field, value)) object[field.name] = value;
+    else if (!isAbsent(type, field, value)) object[field.name] = value;
   });
   return object;
 }
 
-function isAbsent(field: Field, value: unknown): boolean {
+function isAbsent(type: Type, field: Field, value: unknown): boolean {
   if (value === undefined) return true;
   if (field.type === 'Quantity' || field.type === 'bytes') return value === '';
   if (isTypeId(field.type) || field.type === 'IntOrString') return false;
-  return (value === '' || value === 0 || value === false) && !zeroMatters.has(field.name);
+  if (value === '') return true;
+  if (value !== 0 && value !== false) return false;
+  if (field.isRequired) return false;
+  // `replicas` is a pointer where it is wanted and a plain count where it is reported.
+  const isCount = field.name === 'replicas' && type.name.endsWith('Status');
+  return isCount || !zeroMatters.has(field.name);
 }
 
 function decodeMapEntry(field: Field, bytes: Uint8Array, depth: number): [string, unknown] {
