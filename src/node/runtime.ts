@@ -3,6 +3,8 @@
  * a runtime only does. Everything it starts survives the agent: a restarted agent calls `adopt`.
  */
 
+import type { Socket } from 'node:net';
+
 /** Where a pod's sandbox lives. Addresses are canonical text with no prefix. */
 export type SandboxSpec = {
   readonly podUid: string;
@@ -93,6 +95,8 @@ export interface Runtime {
   /** Called with the container id whenever a state changes. */
   onChange(listener: (containerId: string) => void): void;
   exec(containerId: string, spec: ExecSpec): Promise<ExecSession>;
+  /** Connects to 127.0.0.1 inside the pod. Absent: the agent connects to the pod's address. */
+  dial?(podUid: string, port: number): Socket;
   /** Absolute path of the raw output files of a container, for the log pipeline. */
   rawLogs(containerId: string): { stdout: string; stderr: string };
   /** Finds what an earlier agent left running: sandboxes and containers by id. */

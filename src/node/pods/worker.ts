@@ -91,6 +91,11 @@ export class PodWorker {
     return this.#pod;
   }
 
+  /** One per family; empty until the pod has any. */
+  get podIPs(): readonly string[] {
+    return this.#podIPs;
+  }
+
   /** The object as the API has it now. */
   update(pod: Pod): void {
     this.#pod = pod;

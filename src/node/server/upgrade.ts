@@ -1,13 +1,245 @@
-/** Answers requests that switch protocols: exec, attach, port-forward. */
+/** Requests that switch protocols: exec, attach, port-forward, over SPDY or WebSocket. */
 import type { IncomingMessage } from 'node:http';
-import type { Duplex } from 'node:stream';
+import { connect } from 'node:net';
+import { Readable, type Duplex } from 'node:stream';
+import type { Status } from '../../api/status.ts';
+import type { Container } from '../../api/types.ts';
+import { messageOf } from '../../lib/errors.ts';
+import { containerNamed } from '../environment/env.ts';
+import { readLog } from '../logs/read-log.ts';
+import type { LogStream } from '../logs/cri-format.ts';
+import type { PodWorker } from '../pods/worker.ts';
+import type { ExecSession } from '../runtime.ts';
+import { portForwardProtocol, servePortForward } from '../streaming/port-forward.ts';
+import {
+  failureStatus,
+  joinSession,
+  type RemoteStreams,
+  type StreamWishes,
+} from '../streaming/remote-command.ts';
+import { acceptSpdyStreams, spdyProtocols } from '../streaming/spdy-command.ts';
+import { flagIn, Refusal, splitPath } from './requests.ts';
 import type { NodeServerOptions } from './server.ts';
 
-/** Refuses: no streaming protocol is spoken. */
+type Connection = { readonly socket: Duplex; readonly head: Buffer };
+
+/** Answers with 101 and serves the session, or with a Status that says why not. */
 export async function serveUpgrade(
-  _options: NodeServerOptions,
-  _request: IncomingMessage,
-  { socket }: { socket: Duplex; head: Buffer },
+  options: NodeServerOptions,
+  request: IncomingMessage,
+  connection: Connection,
 ): Promise<void> {
-  socket.end('HTTP/1.1 501 Not Implemented\r\nConnection: close\r\nContent-Length: 0\r\n\r\n');
+  try {
+    await route(options, request, connection);
+  } catch (error) {
+    const code = error instanceof Refusal ? error.code : 500;
+    options.log.debug({ url: request.url, error: messageOf(error) }, 'stream ended badly');
+    refuse(connection.socket, code, messageOf(error));
+  }
+}
+
+async function route(
+  options: NodeServerOptions,
+  request: IncomingMessage,
+  connection: Connection,
+): Promise<void> {
+  const url = new URL(request.url ?? '/', 'https://node');
+  const [verb, namespace = '', name = '', containerName = ''] = splitPath(url.pathname);
+  if (verb !== 'exec' && verb !== 'attach' && verb !== 'portForward') {
+    throw new Refusal(404, `404 page not found: "${url.pathname}"`);
+  }
+  const worker = options.findPod({ namespace, name });
+  if (worker === undefined) throw new Refusal(404, `pod "${name}" not found on this node`);
+  if (verb === 'portForward') return forwardPorts(options, request, { connection, worker });
+  const container = containerNamed(worker.pod, containerName);
+  const run = worker.containerRun(containerName);
+  if (container === undefined || run?.running !== true) {
+    throw new Refusal(404, `container not found ("${containerName}")`);
+  }
+  const wishes = wishesIn(url.searchParams);
+  const command = url.searchParams.getAll('command');
+  if (verb === 'exec' && command.length === 0) {
+    throw new Refusal(400, 'you must specify at least 1 command');
+  }
+  const streams = await acceptStreams(request, connection, wishes);
+  const begin = () =>
+    verb === 'exec'
+      ? options.runtime.exec(run.id, { command, tty: wishes.tty, stdin: wishes.stdin })
+      : attach(options, run.id, container);
+  await serve(streams, begin);
+}
+
+/** After the upgrade, an error travels on the error stream. */
+async function serve(streams: RemoteStreams, begin: () => Promise<ExecSession>): Promise<void> {
+  let session: ExecSession;
+  try {
+    session = await begin();
+  } catch (error) {
+    await streams.finish(failureStatus(messageOf(error)));
+    return;
+  }
+  await joinSession(streams, session);
+}
+
+/** The API server says stdin, stdout, stderr; a kubelet's own names are input, output, error. */
+function wishesIn(query: URLSearchParams): StreamWishes {
+  const either = (a: string, b: string) => flagIn(query, a) || flagIn(query, b);
+  return {
+    stdin: either('stdin', 'input'),
+    stdout: either('stdout', 'output'),
+    stderr: either('stderr', 'error'),
+    tty: flagIn(query, 'tty'),
+  };
+}
+
+async function acceptStreams(
+  request: IncomingMessage,
+  connection: Connection,
+  wishes: StreamWishes,
+): Promise<RemoteStreams> {
+  if (upgradeOf(request) === 'websocket') {
+    const { acceptWebSocket, webSocketProtocols, webSocketStreams } =
+      await import('../streaming/websocket.ts');
+    const offered = namesIn(request.headers['sec-websocket-protocol']);
+    if (!offered.some((name) => webSocketProtocols.includes(name))) {
+      throw new Refusal(400, `none of the offered protocols is known: ${offered.join(', ')}`);
+    }
+    return webSocketStreams(await acceptWebSocket(request, connection), wishes);
+  }
+  const protocol = agree(request, spdyProtocols);
+  switchToSpdy(connection.socket, protocol);
+  return acceptSpdyStreams(connection, wishes, protocol);
+}
+
+async function forwardPorts(
+  options: NodeServerOptions,
+  request: IncomingMessage,
+  { connection, worker }: { connection: Connection; worker: PodWorker },
+): Promise<void> {
+  const dial = (port: number) => {
+    const uid = worker.pod.metadata.uid ?? '';
+    const { runtime } = options;
+    if (runtime.dial !== undefined && !worker.pod.spec.hostNetwork) return runtime.dial(uid, port);
+    const host = worker.pod.spec.hostNetwork ? '127.0.0.1' : (worker.podIPs[0] ?? '');
+    return connect({ host, port, allowHalfOpen: true });
+  };
+  if (upgradeOf(request) === 'websocket') {
+    const { acceptWebSocket, tunnelProtocol, webSocketTunnel } =
+      await import('../streaming/websocket.ts');
+    const offered = namesIn(request.headers['sec-websocket-protocol']);
+    if (!offered.includes(tunnelProtocol)) {
+      throw new Refusal(400, `none of the offered protocols is known: ${offered.join(', ')}`);
+    }
+    const socket = webSocketTunnel(await acceptWebSocket(request, connection));
+    return servePortForward({ socket, head: Buffer.alloc(0) }, dial);
+  }
+  switchToSpdy(connection.socket, agree(request, [portForwardProtocol]));
+  return servePortForward(connection, dial);
+}
+
+function upgradeOf(request: IncomingMessage): string {
+  const wanted = (request.headers.upgrade ?? '').toLowerCase();
+  if (wanted === 'websocket' || wanted === 'spdy/3.1') return wanted;
+  throw new Refusal(
+    400,
+    `cannot upgrade to "${request.headers.upgrade}": only SPDY/3.1 and websocket`,
+  );
+}
+
+/** The client's first protocol that is known here; none at all means the oldest. */
+function agree(request: IncomingMessage, known: readonly string[]): string {
+  const offered = namesIn(request.headers['x-stream-protocol-version']);
+  const oldest = known.at(-1) ?? '';
+  if (offered.length === 0) return oldest;
+  const found = offered.find((name) => known.includes(name));
+  if (found !== undefined) return found;
+  const text = `unable to upgrade: unable to negotiate protocol: client supports [${offered.join(' ')}]`;
+  throw new Refusal(403, `${text}, server accepts [${known.join(' ')}]`);
+}
+
+function namesIn(header: string | string[] | undefined): string[] {
+  const lines = header === undefined ? [] : [header].flat();
+  return lines.flatMap((line) => line.split(',').map((name) => name.trim())).filter(Boolean);
+}
+
+function switchToSpdy(socket: Duplex, protocol: string): void {
+  socket.write(
+    [
+      'HTTP/1.1 101 Switching Protocols',
+      'Connection: Upgrade',
+      'Upgrade: SPDY/3.1',
+      `X-Stream-Protocol-Version: ${protocol}`,
+      '\r\n',
+    ].join('\r\n'),
+  );
+}
+
+/** kubectl shows the message of a Status; an empty body would make it print nothing (A107). */
+function refuse(socket: Duplex, code: number, message: string): void {
+  if (socket.destroyed || !socket.writable) return;
+  const status: Status = {
+    kind: 'Status',
+    apiVersion: 'v1',
+    metadata: {},
+    status: 'Failure',
+    message,
+    reason: { 400: 'BadRequest', 403: 'Forbidden', 404: 'NotFound' }[code] ?? 'InternalError',
+    code,
+  };
+  const body = JSON.stringify(status);
+  socket.end(
+    `HTTP/1.1 ${code} ${status.reason}\r\nConnection: close\r\n` +
+      `Content-Type: application/json\r\nContent-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
+  );
+}
+
+/**
+ * The output of the container's main process from now on, taken from its log. A container made for
+ * someone to look at (`kubectl run -i`) is shown from its start, so that a fast one loses nothing.
+ */
+async function attach(
+  options: NodeServerOptions,
+  id: string,
+  container: Container,
+): Promise<ExecSession> {
+  const place = options.logs.place(id);
+  if (place === undefined) throw new Refusal(404, `container not found ("${container.name}")`);
+  const stopped = new AbortController();
+  const fromStart = container.stdin === true || container.tty === true;
+  const follow = (stream: LogStream | undefined) =>
+    Readable.from(
+      readLog(
+        place,
+        {
+          follow: true,
+          timestamps: false,
+          tailLines: fromStart ? undefined : 0,
+          sinceMs: undefined,
+          limitBytes: undefined,
+          stream,
+        },
+        stopped.signal,
+      ),
+      { objectMode: false },
+    );
+  const tty = container.tty === true;
+  const stdout = follow(tty ? undefined : 'stdout');
+  const stderr = tty ? undefined : follow('stderr');
+  const exit = Promise.all([stdout, stderr].map(ended)).then(() => 0);
+  return {
+    stdin: undefined,
+    stdout,
+    stderr,
+    resize: () => undefined,
+    exit,
+    kill: () => stopped.abort(),
+  };
+}
+
+async function ended(stream: Readable | undefined): Promise<void> {
+  if (stream === undefined) return;
+  const { promise, resolve } = Promise.withResolvers<void>();
+  stream.once('end', resolve);
+  stream.once('close', resolve);
+  await promise;
 }
