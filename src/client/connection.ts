@@ -84,7 +84,6 @@ function connect(options: Credentials & { server: string }): ClientHttp2Session 
   });
   // A watch nobody reads must not use up the window all streams share.
   session.once('connect', () => session.setLocalWindowSize(limits.connectionWindowBytes));
-  session.once('connect', () => session.socket.setNoDelay(true));
   // Whoever waits for an answer hears of the error through the stream.
   session.on('error', () => session.destroy());
   session.on('goaway', () => session.close());
