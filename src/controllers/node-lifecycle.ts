@@ -110,8 +110,7 @@ export function nodeLifecycleController(context: Context): Reconciler {
 
   nodes.onChange((old, current) => {
     const name = (current ?? old)!.metadata.name;
-    // Only the agent's own word counts as one; we write the status too.
-    if (current !== undefined && old === undefined) hear(name);
+    if (current !== undefined && tellsOfLife(old, current)) hear(name);
     reconciler.add(name);
   });
   leases.onChange((old, current) => {
@@ -132,6 +131,13 @@ export function nodeLifecycleController(context: Context): Reconciler {
     if (node !== undefined && readyOf(node)?.status === 'Unknown') reconciler.add(name);
   });
   return reconciler;
+}
+
+/** A new node, or a word about readiness that is not our own. */
+function tellsOfLife(old: Node | undefined, current: Node): boolean {
+  if (old === undefined) return true;
+  const ready = readyOf(current);
+  return ready?.status !== 'Unknown' && !isDeepStrictEqual(readyOf(old), ready);
 }
 
 function readyOf(node: Node): Condition | undefined {
