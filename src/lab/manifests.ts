@@ -20,14 +20,23 @@ export async function readManifests(directory: string): Promise<KubeObject[]> {
     .filter((object) => object !== null);
 }
 
-/** Creates what is missing and merges the rest into what is there. */
+/** Creates what is missing and leaves alone what is there. */
+export async function ensureObject(client: Client, object: KubeObject): Promise<void> {
+  try {
+    await client.create(resourceOf(object), object);
+  } catch (error) {
+    if (!isReason(error, 'AlreadyExists')) throw error;
+  }
+}
+
+/** Creates what is missing and merges the rest into what is there; lists are replaced whole. */
 export async function applyObject(client: Client, object: KubeObject): Promise<void> {
   const resource = resourceOf(object);
   try {
     await client.create(resource, object);
   } catch (error) {
     if (!isReason(error, 'AlreadyExists')) throw error;
-    await client.patch(resource, keyOf(object), object, { type: 'strategic' });
+    await client.patch(resource, keyOf(object), object, { type: 'merge' });
   }
 }
 

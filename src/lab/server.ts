@@ -9,7 +9,7 @@ import { parseCidr } from '../lib/ip.ts';
 import { openSqliteStore } from '../store/sqlite.ts';
 import { apiPortInLab, podPrefixLength, type LabConfig } from './config.ts';
 import { keyFiles } from './keys.ts';
-import { applyObject } from './manifests.ts';
+import { ensureObject } from './manifests.ts';
 import { hostNameServers, startNameRelay } from './name-relay.ts';
 import type { LabPaths } from './paths.ts';
 import { apiListenerFd } from './rights.ts';
@@ -64,7 +64,7 @@ export async function runServer(paths: LabPaths): Promise<void> {
     replicas: Math.min(2, lab.nodes.length),
     upstreams: hostNameServers().length === 0 ? [] : lab.hostIPs.slice(0, 1),
   });
-  for (const object of manifests) await applyObject(server.client, object);
+  for (const object of manifests) await ensureObject(server.client, object);
 
   for (const signal of ['SIGTERM', 'SIGINT'] as const) {
     process.once(signal, () => {
