@@ -60,7 +60,8 @@ function askUdp(host: string, packet: Uint8Array): Promise<Buffer> {
   const timer = setTimeout(() => reject(new Error('timed out')), answerWithinMs);
   socket.on('message', resolve).on('error', reject);
   // Connected, so that only this server's answers come in.
-  socket.connect(53, host, () => socket.send(packet));
+  socket.once('connect', () => socket.send(packet));
+  socket.connect(53, host);
   return promise.finally(() => {
     clearTimeout(timer);
     socket.close();
