@@ -39,6 +39,7 @@ function mergeObject(type: Type | undefined, target: JsonObject, patch: JsonObje
       throw bad(`Unknown patch type: ${String(patch[directive])}`);
   }
   retain(target, patch);
+  const before = { ...target };
   for (const [name, value] of Object.entries(patch)) {
     if (name === directive || name === retainKeys || name.startsWith(orderPrefix)) continue;
     if (name.startsWith(deletePrefix)) {
@@ -49,9 +50,10 @@ function mergeObject(type: Type | undefined, target: JsonObject, patch: JsonObje
       setOwn(target, name, mergeField(type?.fields.get(name), target, name, value));
     }
   }
-  for (const [name, order] of Object.entries(patch)) {
-    if (name.startsWith(orderPrefix))
-      reorder(type, target, name.slice(orderPrefix.length), order, patch);
+  for (const key of Object.keys(patch)) {
+    if (!key.startsWith(orderPrefix)) continue;
+    const name = key.slice(orderPrefix.length);
+    reorder(type, target, before[name], name, patch);
   }
   return target;
 }
@@ -101,8 +103,10 @@ function mergeList(field: Field | undefined, before: unknown, patch: unknown[]):
   }
   const list = Array.isArray(before) ? before : [];
   const key = field?.mergeKey;
-  if (key === undefined) return [...new Set([...list, ...patch])];
-  return mergeItems({ type, key }, list, patch);
+  const order = patch.filter((item) => !(isObject(item) && item[directive] === 'delete'));
+  const merged =
+    key === undefined ? [...new Set([...list, ...patch])] : mergeItems({ type, key }, list, patch);
+  return inOrder(merged, { order, before: list, key });
 }
 
 function isBare(item: JsonObject): boolean {
@@ -143,49 +147,65 @@ function deleteScalars(target: JsonObject, name: string, values: unknown): void 
   target[name] = list.filter((item) => !values.includes(item));
 }
 
-/**
- * `$setElementOrder/<field>`: the items named come in that order. An item the server alone knows
- * stays behind the item it followed.
- */
+/** `$setElementOrder/<field>`: the items named come in that order. */
 function reorder(
   type: Type | undefined,
   target: JsonObject,
+  before: unknown,
   name: string,
-  order: unknown,
   patch: JsonObject,
 ): void {
+  const order = patch[orderPrefix + name];
   const list = target[name];
   if (!Array.isArray(order)) throw bad(`$setElementOrder/${name} must be a list`);
   if (!Array.isArray(list)) return;
   const key = type?.fields.get(name)?.mergeKey;
-  const idOf = (item: unknown) => (key !== undefined && isObject(item) ? item[key] : item);
-  const rank = new Map(order.map((item, index) => [idOf(item), index]));
-  checkOrder(rank, patch[name], idOf, name);
-  const named = list.filter((item) => rank.has(idOf(item)));
-  named.sort((a, b) => rank.get(idOf(a))! - rank.get(idOf(b))!);
-  const result = [...named];
-  // Server-only items keep their place relative to the nearest named item before them.
-  list.forEach((item, index) => {
-    if (rank.has(idOf(item))) return;
-    const previous = list[index - 1];
-    result.splice(index === 0 ? 0 : result.indexOf(previous) + 1, 0, item);
-  });
-  target[name] = result;
+  checkOrder(new Set(order.map((item) => idOf(item, key))), patch[name], key, name);
+  target[name] = inOrder(list, { order, before: Array.isArray(before) ? before : [], key });
+}
+
+/** What tells one item of a list from another. */
+function idOf(item: unknown, key: string | undefined): unknown {
+  return key !== undefined && isObject(item) ? item[key] : item;
+}
+
+/**
+ * The items that `order` names, in its order, merged with the others in the order they had. An item
+ * the server did not have comes as early as it may.
+ */
+function inOrder(
+  list: readonly unknown[],
+  { order, before, key }: { order: unknown[]; before: unknown[]; key: string | undefined },
+): unknown[] {
+  const id = (item: unknown) => idOf(item, key);
+  const rank = new Map(order.map((item, index) => [id(item), index]));
+  const place = new Map(before.map((item, index) => [id(item), index]));
+  const placeOf = (item: unknown) => place.get(id(item)) ?? -1;
+  const named = list.filter((item) => rank.has(id(item)));
+  named.sort((a, b) => rank.get(id(a))! - rank.get(id(b))!);
+  const others = list.filter((item) => !rank.has(id(item)));
+  others.sort((a, b) => placeOf(a) - placeOf(b));
+  const result: unknown[] = [];
+  while (named.length > 0 && others.length > 0) {
+    const isOtherFirst = placeOf(named[0]) >= 0 && placeOf(others[0]) < placeOf(named[0]);
+    result.push(isOtherFirst ? others.shift() : named.shift());
+  }
+  return [...result, ...named, ...others];
 }
 
 function checkOrder(
-  rank: ReadonlyMap<unknown, number>,
+  named: ReadonlySet<unknown>,
   patch: unknown,
-  idOf: (item: unknown) => unknown,
+  key: string | undefined,
   name: string,
 ): void {
   if (!Array.isArray(patch)) return;
   for (const item of patch) {
     const isDeleted = isObject(item) && item[directive] !== undefined;
-    if (isDeleted || rank.has(idOf(item))) continue;
+    if (isDeleted || named.has(idOf(item, key))) continue;
     throw bad(
       `The order in patch list doesn't match $setElementOrder list for ${name}: ` +
-        JSON.stringify(idOf(item)),
+        JSON.stringify(idOf(item, key)),
     );
   }
 }
