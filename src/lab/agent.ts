@@ -7,7 +7,7 @@ import { formatHostPort } from '../lib/ip.ts';
 import { startNodeAgent } from '../node/agent.ts';
 import { createProcessRuntime } from '../node/process-runtime/runtime.ts';
 import { startProxy } from '../proxy/service-proxy.ts';
-import { apiPortInLab } from './config.ts';
+import { apiPortInLab, nodeGraceSeconds } from './config.ts';
 import { keyFiles } from './keys.ts';
 import { findNode } from './node.ts';
 import { nodeRuntimeDir, type LabPaths } from './paths.ts';
@@ -65,6 +65,7 @@ export async function runAgent(paths: LabPaths, name: string, version: string): 
     tls,
     podCidrs: node.podCidrs,
     resolvConfPath,
+    leaseSeconds: nodeGraceSeconds,
     ...(name === lab.nodes[0]?.name
       ? { labels: { 'node-role.kubernetes.io/control-plane': '' } }
       : {}),

@@ -64,6 +64,12 @@ export type HostFacts = {
 /** Port of the API inside the lab's network. */
 export const apiPortInLab = 6443;
 
+/**
+ * A node without a sign of life for this long is lost. Its agent renews its Lease four times as
+ * often. Shorter than a real cluster's 40 s, since people wait for it here.
+ */
+export const nodeGraceSeconds = 8;
+
 const nodesMax = 100;
 const labsMax = 100;
 /** Length of the part of the pods' range that each node gets. */

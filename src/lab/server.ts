@@ -7,7 +7,7 @@ import { dnsManifests } from '../dns/manifests.ts';
 import { createLogger } from '../lib/log.ts';
 import { parseCidr } from '../lib/ip.ts';
 import { openSqliteStore } from '../store/sqlite.ts';
-import { apiPortInLab, podPrefixLength, type LabConfig } from './config.ts';
+import { apiPortInLab, nodeGraceSeconds, podPrefixLength, type LabConfig } from './config.ts';
 import { keyFiles } from './keys.ts';
 import { ensureObject } from './manifests.ts';
 import { hostNameServers, startNameRelay } from './name-relay.ts';
@@ -15,8 +15,7 @@ import type { LabPaths } from './paths.ts';
 import { apiListenerFd } from './rights.ts';
 import { readLab } from './state.ts';
 
-/** A node is lost after this long without a sign of life, and its pods move on soon after. */
-const nodeGraceMs = 4000;
+/** How long pods stay on a lost node unless they say otherwise themselves. */
 const defaultTolerationSeconds = 10;
 
 /** Runs until a signal ends the process. */
@@ -53,7 +52,7 @@ export async function runServer(paths: LabPaths): Promise<void> {
         cidr,
         nodePrefixLength: podPrefixLength[parseCidr(cidr)!.family],
       })),
-      nodeGraceMs,
+      nodeGraceMs: nodeGraceSeconds * 1000,
       defaultTolerationSeconds,
     },
   });
