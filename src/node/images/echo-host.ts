@@ -5,15 +5,18 @@
 import { rmSync } from 'node:fs';
 import { createServer, type Socket } from 'node:net';
 import { messageOf } from '../../lib/errors.ts';
-import { lineReader, type EchoReply, type EchoRequest } from './echo-protocol.ts';
+import { lineReader, type EchoContainer, type EchoReply, type EchoRequest } from './echo-protocol.ts';
 import { serveEcho, type EchoServer } from './echo-server.ts';
 
 /** With no container and no agent it ends after this long. */
 const IDLE_MS = 10_000;
 
+/** By container; a server that still opens its sockets stands here too. */
+type Servers = Map<string, Promise<EchoServer>>;
+
 /** Serves until it is idle; says `ready` on standard output when the agent may connect. */
 export function runEchoHost(socketPath: string): void {
-  const servers = new Map<string, EchoServer>();
+  const servers = new Map() as Servers;
   const agents = new Set<Socket>();
   let idle: NodeJS.Timeout | undefined;
   const control = createServer((socket) => {
@@ -45,21 +48,18 @@ export function runEchoHost(socketPath: string): void {
   process.stdout.on('error', () => undefined);
 }
 
-async function answer(servers: Map<string, EchoServer>, request: EchoRequest): Promise<EchoReply> {
+async function answer(servers: Servers, request: EchoRequest): Promise<EchoReply> {
   const { sequence } = request;
   try {
     switch (request.verb) {
       case 'add':
-        if (!servers.has(request.container.id)) {
-          servers.set(request.container.id, await serveEcho(request.container));
-        }
+        await add(servers, request.container);
         break;
       case 'drain':
-        servers.get(request.id)?.drain();
+        (await servers.get(request.id))?.drain();
         break;
       case 'remove':
-        servers.get(request.id)?.close();
-        servers.delete(request.id);
+        await remove(servers, request.id);
         break;
       case 'list':
         return { sequence, ids: [...servers.keys()] };
@@ -68,4 +68,22 @@ async function answer(servers: Map<string, EchoServer>, request: EchoRequest): P
   } catch (error) {
     return { sequence, error: messageOf(error) };
   }
+}
+
+/** Asked twice, it opens the sockets once. */
+async function add(servers: Servers, container: EchoContainer): Promise<void> {
+  const server = servers.get(container.id) ?? serveEcho(container);
+  servers.set(container.id, server);
+  try {
+    await server;
+  } catch (error) {
+    servers.delete(container.id);
+    throw error;
+  }
+}
+
+async function remove(servers: Servers, id: string): Promise<void> {
+  const server = servers.get(id);
+  servers.delete(id);
+  (await server)?.close();
 }

@@ -47,17 +47,19 @@ export async function serveEcho(container: EchoContainer): Promise<EchoServer> {
     for (const connection of connections) connection.destroy();
     log.close();
   };
+  const listeners: Promise<void>[] = [];
   const listen = () => {
     for (const { port, protocol } of portsOf(container)) {
       const socket = protocol === 'TCP' ? tcp(serving, connections) : udp(serving);
       open.push(socket);
+      listeners.push(listening(socket));
       bindNow(socket, port);
     }
   };
   try {
     if (container.netns === undefined) listen();
     else within({ net: container.netns }, listen);
-    await Promise.all(open.map(listening));
+    await Promise.all(listeners);
   } catch (error) {
     close();
     throw error;

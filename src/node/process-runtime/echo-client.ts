@@ -77,9 +77,12 @@ export class EchoClient {
   #send(socket: Socket, request: Unnumbered): Promise<EchoReply> {
     this.#sequence += 1;
     const sequence = this.#sequence;
+    // An idle connection keeps nobody alive; one that waits for an answer does.
+    socket.ref();
     return new Promise((resolve, reject) => {
       this.#waiting.set(sequence, (reply) => {
         this.#waiting.delete(sequence);
+        if (this.#waiting.size === 0) socket.unref();
         if (reply.error === undefined) resolve(reply);
         else reject(new WorldError('ECHO', `Cannot serve an echo container: ${reply.error}`));
       });
@@ -163,7 +166,6 @@ function startHost(command: readonly string[]): Promise<void> {
   return new Promise((resolve, reject) => {
     const [program = '', ...args] = command;
     const child = spawn(program, args, { detached: true, stdio: ['ignore', 'pipe', 'ignore'] });
-    child.unref();
     const fail = (found: string) => {
       reject(new WorldError('ECHO', `Cannot start the echo host: ${found}`));
     };
@@ -172,6 +174,7 @@ function startHost(command: readonly string[]): Promise<void> {
     child.stdout.once('data', () => {
       child.removeAllListeners('exit');
       child.stdout.destroy();
+      child.unref();
       resolve();
     });
   });
