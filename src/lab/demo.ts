@@ -21,6 +21,8 @@ const namespace = 'shop';
 const directory = join(import.meta.dirname, '..', '..', 'examples', 'shop');
 /** The address in 50-outside.yaml, which stands for the machine as the lab's nodes see it. */
 const addressInManifest = '172.29.0.1';
+/** Pods of the shop: 2 frontend, 3 backend, 1 cache, 3 database, 1 client. */
+const shopPods = 10;
 const legacyPort = 18_080;
 const readyWithinMs = 30_000;
 
@@ -52,7 +54,7 @@ export async function applyShop(demo: Demo): Promise<number> {
       JSON.parse(JSON.stringify(object).replaceAll(addressInManifest, host)) as KubeObject,
   );
   for (const object of objects) await applyObject(demo.client, object);
-  await waitForPods(demo, 12);
+  await waitForPods(demo, shopPods);
   return objects.length;
 }
 
@@ -200,7 +202,7 @@ export async function playChurn(
     await demo.client.delete(resources.pods, { namespace, name: pod.metadata.name });
   }
   const [answer] = await load;
-  await waitForPods(demo, 12);
+  await waitForPods(demo, shopPods);
   const sum = (counts: Record<string, number>) =>
     Object.values(counts).reduce((total, count) => total + count, 0);
   const failures = answer?.failures ?? {};
