@@ -1,6 +1,8 @@
 /** One HTTP/2 connection to an API server, made when needed and made again when it broke. */
 import { readFileSync } from 'node:fs';
+import { isIP } from 'node:net';
 import http2, { type ClientHttp2Session, type OutgoingHttpHeaders } from 'node:http2';
+import tls, { type TLSSocket } from 'node:tls';
 import { limits } from '../lib/limits.ts';
 
 /** Who we are and whom we believe; everything PEM text. */
@@ -34,14 +36,24 @@ const pingEveryMs = 10_000;
 
 const tokenLifeMs = 60_000;
 
+/** How long the first attempt to connect may take, doubling to the longest. */
+const connectTimeoutMs = 200;
+const connectTimeoutMsMax = 10_000;
+
 /** Connects to `server` at the first request. */
 export function createConnection(options: Credentials & { server: string }): Connection {
   let session: ClientHttp2Session | undefined;
   let closed = false;
+  let failures = 0;
   const token = tokenSource(options);
   const current = (): ClientHttp2Session => {
     if (closed) throw new Error('the client is closed');
-    if (session === undefined || session.closed || session.destroyed) session = connect(options);
+    if (session === undefined || session.closed || session.destroyed) {
+      const patienceMs = Math.min(connectTimeoutMsMax, connectTimeoutMs * 2 ** failures);
+      failures += 1;
+      session = connect(options, patienceMs);
+      session.once('connect', () => (failures = 0));
+    }
     return session;
   };
   return {
@@ -71,15 +83,12 @@ function tokenSource({ token, tokenFile }: Credentials): () => string | undefine
   };
 }
 
-function connect(options: Credentials & { server: string }): ClientHttp2Session {
-  const { ca, cert, key, serverName, insecure, server } = options;
-  const session = http2.connect(server, {
-    ...(ca === undefined ? {} : { ca }),
-    ...(cert === undefined ? {} : { cert }),
-    ...(key === undefined ? {} : { key }),
-    ...(serverName === undefined ? {} : { servername: serverName }),
-    ...(insecure === true ? { rejectUnauthorized: false } : {}),
-    ALPNProtocols: ['h2'],
+function connect(
+  options: Credentials & { server: string },
+  connectTimeoutMs: number,
+): ClientHttp2Session {
+  const session = http2.connect(options.server, {
+    createConnection: (url) => openSocket(url, options, connectTimeoutMs),
     settings: { enablePush: false, initialWindowSize: limits.streamWindowBytes },
   });
   // A watch nobody reads must not use up the window all streams share.
@@ -89,6 +98,32 @@ function connect(options: Credentials & { server: string }): ClientHttp2Session 
   session.on('goaway', () => session.close());
   watchOver(session);
   return session;
+}
+
+/**
+ * A SYN that was dropped, as before a node has its routes and rules, is repeated by the kernel after
+ * a second only; so the first attempts are cut short and made anew.
+ */
+function openSocket(url: URL, options: Credentials, connectTimeoutMs: number): TLSSocket {
+  const { ca, cert, key, serverName, insecure } = options;
+  const host = url.hostname.replace(/^\[|\]$/g, '');
+  const name = serverName ?? (isIP(host) === 0 ? host : undefined);
+  const socket = tls.connect({
+    host,
+    port: Number(url.port || 443),
+    ...(ca === undefined ? {} : { ca }),
+    ...(cert === undefined ? {} : { cert }),
+    ...(key === undefined ? {} : { key }),
+    ...(name === undefined ? {} : { servername: name }),
+    ...(insecure === true ? { rejectUnauthorized: false } : {}),
+    ALPNProtocols: ['h2'],
+  });
+  const timer = setTimeout(() => {
+    socket.destroy(new Error(`no connection within ${connectTimeoutMs} ms`));
+  }, connectTimeoutMs);
+  socket.once('connect', () => clearTimeout(timer));
+  socket.once('close', () => clearTimeout(timer));
+  return socket;
 }
 
 /** Without this a peer that vanished without a word would leave every watch waiting for ever. */
