@@ -34,20 +34,29 @@ export async function listenUdp(
     const text = `Cannot listen on UDP "${target}": ${cause.message}`;
     reject(new WorldError('DNS_LISTEN', text, { cause }));
   });
+  const open = new Set<Promise<void>>();
+  let closed = false;
   socket.on('message', (packet, from) => {
     const reply = handle(packet, 'udp');
-    if (reply instanceof Promise) void reply.then((bytes) => send(socket, bytes, from));
-    else send(socket, reply, from);
+    if (reply instanceof Promise) {
+      const work = reply.then((bytes) => {
+        if (!closed) send(socket, bytes, from);
+      });
+      open.add(work);
+      void work.finally(() => open.delete(work));
+    } else {
+      send(socket, reply, from);
+    }
   });
   socket.bind({ address: host, port }, resolve);
   await promise;
-  let closed = false;
   // A client that is gone makes the kernel report an error; the next one must not suffer for it.
   socket.on('error', () => undefined);
   return {
     port: socket.address().port,
     close: async () => {
-      if (closed) return;
+      // Each takes a limited time, and with it its reply.
+      await Promise.all(open);
       closed = true;
       await new Promise<void>((done) => socket.close(() => done()));
     },

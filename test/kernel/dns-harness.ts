@@ -1,7 +1,7 @@
 /** A cluster in memory, its real API, the real DNS server in front, and a client that is not ours. */
 import { execFileSync } from 'node:child_process';
 import { createSocket } from 'node:dgram';
-import { connect } from 'node:net';
+import { connect, createServer } from 'node:net';
 
 import * as packet from 'dns-packet';
 
@@ -120,6 +120,7 @@ export function exchange(
 ): Promise<Buffer | undefined> {
   const { promise, resolve, reject } = Promise.withResolvers<Buffer | undefined>();
   const timer = setTimeout(() => resolve(undefined), timeoutMs);
+  let close: () => void;
   if (tcp) {
     const socket = connect({ host, port }, () => socket.write(frame(bytes)));
     let received = Buffer.alloc(0);
@@ -130,15 +131,18 @@ export function exchange(
     });
     socket.on('error', reject);
     socket.on('close', () => resolve(undefined));
-    void promise.finally(() => socket.destroy());
+    close = () => socket.destroy();
   } else {
     const socket = createSocket(host.includes(':') ? 'udp6' : 'udp4');
     socket.on('error', reject);
     socket.on('message', (reply) => resolve(reply));
     socket.send(bytes, port, host);
-    void promise.finally(() => socket.close());
+    close = () => socket.close();
   }
-  return promise.finally(() => clearTimeout(timer));
+  return promise.finally(() => {
+    clearTimeout(timer);
+    close();
+  });
 }
 
 export function frame(bytes: Uint8Array): Buffer {
@@ -196,3 +200,57 @@ function dataText(type: string, data: packet.Record['data']): string {
 function dotted(name: string): string {
   return name.endsWith('.') ? name : `${name}.`;
 }
+
+export type Upstream = {
+  readonly address: string;
+  /** What was asked, as `name type`, over UDP and TCP. */
+  readonly asked: string[];
+  readonly queries: Reply[];
+  close(): void;
+};
+
+/** A server elsewhere, made of one function from query to reply; undefined: it keeps silent. */
+export async function startUpstream(
+  answer: (query: Reply, transport: 'udp' | 'tcp') => packet.Packet | undefined,
+  host = '127.0.0.1',
+): Promise<Upstream> {
+  const asked: string[] = [];
+  const queries: Reply[] = [];
+  const replyTo = (bytes: Uint8Array, transport: 'udp' | 'tcp'): Buffer | undefined => {
+    const query = packet.decode(bytes);
+    const [first] = query.questions;
+    asked.push(`${first!.name} ${first!.type}${transport === 'tcp' ? ' tcp' : ''}`);
+    queries.push(query);
+    const reply = answer(query, transport);
+    if (reply === undefined) return undefined;
+    const { id, questions } = query;
+    return packet.encode({ type: 'response', id, questions, ...reply });
+  };
+  const udp = createSocket('udp4');
+  udp.on('message', (bytes, from) => {
+    const reply = replyTo(bytes, 'udp');
+    if (reply !== undefined) udp.send(reply, from.port, from.address);
+  });
+  await new Promise<void>((resolve) => udp.bind(0, host, resolve));
+  const { port } = udp.address();
+  const tcp = createServer((socket) => {
+    socket.on('error', () => socket.destroy());
+    socket.on('data', (chunk: Buffer) => {
+      const reply = replyTo(chunk.subarray(2), 'tcp');
+      if (reply !== undefined) socket.write(frame(reply));
+    });
+  });
+  await new Promise<void>((resolve) => tcp.listen(port, host, resolve));
+  return {
+    address: `${host}:${port}`,
+    asked,
+    queries,
+    close: () => {
+      udp.close();
+      tcp.close();
+    },
+  };
+}
+
+/** The four bits of an rcode where dns-packet wants its flags. */
+export const rcodes = { NOERROR: 0, FORMERR: 1, SERVFAIL: 2, NXDOMAIN: 3, REFUSED: 5 } as const;
