@@ -60,9 +60,22 @@ export function connectPod(node: RouteConnection, pod: PodNetwork): void {
   }
 }
 
-/** Removes the pair; the routes and neighbours that point to it go with it. */
-export function disconnectPod(node: RouteConnection, podUid: string): void {
+/** How long the kernel may take to remove a pair whose namespace has gone. */
+const LINK_WAIT_MS = 2000;
+const LINK_POLL_MS = 10;
+
+/**
+ * Resolves when the pair is gone. The kernel removes it with the pod's namespace, in the
+ * background and many at a time; asked to delete a link it makes the caller wait for 30 ms.
+ * The routes stay until then: connections that still say goodbye hold on to the namespace.
+ */
+export async function awaitNoLink(node: RouteConnection, podUid: string): Promise<void> {
   const { nodeEnd } = linkNames(podUid);
+  for (let waitedMs = 0; waitedMs < LINK_WAIT_MS; waitedMs += LINK_POLL_MS) {
+    if (node.link(nodeEnd) === undefined) return;
+    await new Promise((resolve) => setTimeout(resolve, LINK_POLL_MS));
+  }
+  // Somebody else holds on to the namespace; the pod's link goes all the same.
   node.ensure(deleteLink(nodeEnd), `delete "${nodeEnd}"`);
 }
 

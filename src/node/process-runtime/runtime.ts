@@ -102,7 +102,7 @@ export class ProcessRuntime implements Runtime {
   async removeSandbox(podUid: string): Promise<void> {
     const ids = this.#containersOf(podUid);
     await Promise.all(ids.map((id) => this.#end(id)));
-    deleteSandbox(this.#tools, podUid);
+    await deleteSandbox(this.#tools, podUid);
   }
 
   async start(spec: ContainerSpec): Promise<void> {

@@ -13,7 +13,7 @@ import { isPinned, pinNamespace, unpinNamespace } from '../../kernel/namespace/p
 import { fresh, within, type Namespaces } from '../../kernel/namespace/within.ts';
 import { type RouteConnection } from '../../kernel/route/index.ts';
 import { type SandboxSpec } from '../runtime.ts';
-import { bringUpLoopback, connectPod, disconnectPod } from './network.ts';
+import { awaitNoLink, bringUpLoopback, connectPod } from './network.ts';
 import { type RuntimePaths } from './paths.ts';
 import { applySysctls, checkSysctls } from './sysctls.ts';
 
@@ -53,12 +53,12 @@ export function makeSandbox(tools: SandboxTools, spec: SandboxSpec): void {
 }
 
 /** Removes namespaces, links and files; the containers are gone already. */
-export function deleteSandbox(tools: SandboxTools, podUid: string): void {
+export async function deleteSandbox(tools: SandboxTools, podUid: string): Promise<void> {
   const { paths } = tools;
   // First, so that a crash in the middle leaves a sandbox that the next start takes for half done.
   rmSync(paths.sandboxFile(podUid), { force: true });
-  disconnectPod(tools.node(), podUid);
   for (const kind of kinds) unpinNamespace(paths.pin(podUid, kind));
+  await awaitNoLink(tools.node(), podUid);
   rmSync(paths.logDir(podUid), { recursive: true, force: true });
   rmSync(paths.podDir(podUid), { recursive: true, force: true });
 }
