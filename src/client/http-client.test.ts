@@ -128,7 +128,7 @@ test('an error inside a watch is thrown as the refusal it is', async () => {
     message: 'old',
   };
   const edge = http2.createSecureServer(serving);
-  edge.on('stream', (stream) => {
+  edge.on('stream', (stream: http2.ServerHttp2Stream) => {
     stream.respond({ ':status': 200 });
     stream.end(`${JSON.stringify({ type: 'ERROR', object: status })}\n`);
   });

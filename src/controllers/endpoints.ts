@@ -32,6 +32,9 @@ import {
 
 const managedByLabel = 'endpoints.kubernetes.io/managed-by';
 const managedByUs = 'endpoint-controller';
+/** Endpoints of up to this many addresses are rewritten at once, larger ones after a moment. */
+const smallAddresses = 100;
+const bigDelayMs = 50;
 const overCapacityAnnotation = 'endpoints.kubernetes.io/over-capacity';
 
 /** Starts the controller; runs are keyed by Service. */
@@ -65,12 +68,26 @@ export function endpointsController(context: Context): Reconciler {
     if (current === undefined) departed.add(key);
     reconciler.add(key);
   });
-  watchSelectedPods(informers, (key) => reconciler.add(key));
+  watchSelectedPods(informers, (key) => {
+    // Those who forward read slices: they go first, and a big old-style object is not rewritten
+    // for every one of many changes.
+    const delayMs = addressCount(endpoints.get(key)) > smallAddresses ? bigDelayMs : 0;
+    if (delayMs === 0) reconciler.add(key);
+    else reconciler.addAfter(key, delayMs);
+  });
   endpoints.onChange((old, current) => {
     const changed = current ?? old;
     if (changed !== undefined) reconciler.add(keyText(keyOf(changed)));
   });
   return reconciler;
+}
+
+function addressCount(endpoints: Endpoints | undefined): number {
+  return (endpoints?.subsets ?? []).reduce((sum, subset) => sum + sizeOf(subset), 0);
+}
+
+function sizeOf({ addresses = [], notReadyAddresses = [] }: EndpointSubset): number {
+  return addresses.length + notReadyAddresses.length;
 }
 
 function isOurs(endpoints: Endpoints): boolean {
@@ -136,7 +153,9 @@ export function subsetsOf(service: Service, pods: readonly Pod[]): EndpointSubse
 }
 
 function subsetOf(ports: EndpointSubsetPort[], placed: Placed[]): EndpointSubset {
-  const sorted = placed.toSorted((a, b) => compareIps(a.address.ip, b.address.ip));
+  const sorted = placed
+    .map((one) => ({ ...one, bytes: ipBytes(one.address.ip) }))
+    .sort((a, b) => Buffer.compare(a.bytes, b.bytes));
   const addresses = sorted.filter(({ ready }) => ready).map(({ address }) => address);
   const notReadyAddresses = sorted.filter(({ ready }) => !ready).map(({ address }) => address);
   return {
@@ -144,10 +163,6 @@ function subsetOf(ports: EndpointSubsetPort[], placed: Placed[]): EndpointSubset
     ...(notReadyAddresses.length === 0 ? {} : { notReadyAddresses }),
     ...(ports.length === 0 ? {} : { ports }),
   };
-}
-
-function compareIps(a: string, b: string): number {
-  return Buffer.compare(ipBytes(a), ipBytes(b));
 }
 
 function portsOn(service: Service, pod: Pod): EndpointSubsetPort[] {
@@ -185,10 +200,7 @@ function addressOf(service: Service, pod: Pod, ip: string): EndpointAddress {
 
 /** At most so many addresses, ready ones first: old readers know no slices (K30). */
 function cut(subsets: EndpointSubset[]): { subsets: EndpointSubset[]; truncated: boolean } {
-  const count = subsets.reduce(
-    (sum, s) => sum + (s.addresses?.length ?? 0) + (s.notReadyAddresses?.length ?? 0),
-    0,
-  );
+  const count = subsets.reduce((sum, subset) => sum + sizeOf(subset), 0);
   if (count <= limits.endpointsAddressesMax) return { subsets, truncated: false };
   const ready = take(subsets, 'addresses', limits.endpointsAddressesMax);
   const rest = take(subsets, 'notReadyAddresses', limits.endpointsAddressesMax - ready.count);

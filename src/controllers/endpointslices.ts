@@ -87,17 +87,41 @@ export function wantGroups(
     for (const pod of counted) {
       const address = addressIn(pod, family);
       if (address === undefined) continue;
-      const ports = portsOn(service, pod);
-      const id = JSON.stringify(ports);
+      const { ports, id, endpoint } = remembered(service, pod, { address, zoneOf });
       const group = groups.get(id) ?? { ports, endpoints: [] };
       groups.set(id, group);
-      group.endpoints.push(endpointOf(service, pod, { address, zoneOf }));
+      group.endpoints.push(endpoint);
     }
     const found = [...groups.values()].map((group) => ({ addressType: family, ...group }));
     return found.length > 0
       ? found.map((group) => withHints(service, group))
       : [noEndpoints(family)];
   });
+}
+
+type Made = { zone: string | undefined; ports: EndpointPort[]; id: string; endpoint: Endpoint };
+
+/** Of a thousand pods one has changed: what the others gave is kept as long as they are the same. */
+const made = new WeakMap<Service, WeakMap<Pod, Map<string, Made>>>();
+
+function remembered(
+  service: Service,
+  pod: Pod,
+  { address, zoneOf }: { address: string; zoneOf: (nodeName: string) => string | undefined },
+): Made {
+  const byPod = made.get(service) ?? new WeakMap<Pod, Map<string, Made>>();
+  made.set(service, byPod);
+  const byAddress = byPod.get(pod) ?? new Map<string, Made>();
+  byPod.set(pod, byAddress);
+  const { nodeName } = pod.spec;
+  const zone = nodeName === undefined ? undefined : zoneOf(nodeName);
+  const held = byAddress.get(address);
+  if (held !== undefined && held.zone === zone) return held;
+  const ports = portsOn(service, pod);
+  const endpoint = endpointOf(service, pod, { address, zone });
+  const fresh = { zone, ports, id: JSON.stringify(ports), endpoint };
+  byAddress.set(address, fresh);
+  return fresh;
 }
 
 function noEndpoints(addressType: IpFamilyName): EndpointGroup {
@@ -122,13 +146,12 @@ function portsOn(service: Service, pod: Pod): EndpointPort[] {
 function endpointOf(
   service: Service,
   pod: Pod,
-  { address, zoneOf }: { address: string; zoneOf: (nodeName: string) => string | undefined },
+  { address, zone }: { address: string; zone: string | undefined },
 ): Endpoint {
   const serving = isReady(pod);
   const terminating = isTerminating(pod);
   const ready = service.spec.publishNotReadyAddresses === true || (serving && !terminating);
   const { nodeName } = pod.spec;
-  const zone = nodeName === undefined ? undefined : zoneOf(nodeName);
   const hostname = endpointHostname(service, pod);
   return {
     addresses: [address],

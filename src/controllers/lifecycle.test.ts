@@ -16,7 +16,7 @@ import type {
   StatefulSet,
 } from '../api/types.ts';
 import { formatMicroTime } from '../lib/clock.ts';
-import { startTestCluster, type TestCluster } from './test-cluster.ts';
+import { startTestCluster, type TestCluster } from '../../test/support/test-cluster.ts';
 
 let cluster: TestCluster;
 const namespace = 'default';

@@ -106,7 +106,7 @@ function keepEndpoints(
       continue;
     }
     pending.delete(id);
-    if (isDeepStrictEqual(old, wanted)) {
+    if (isSame(old, wanted)) {
       endpoints.push(old);
     } else {
       endpoints.push(wanted);
@@ -114,6 +114,16 @@ function keepEndpoints(
     }
   }
   return { slice, group, endpoints, changed };
+}
+
+/** Objects never change, so that what was compared once need not be compared again. */
+const sameAs = new WeakMap<Endpoint, Endpoint>();
+
+function isSame(old: Endpoint, wanted: Endpoint): boolean {
+  if (sameAs.get(old) === wanted) return true;
+  if (!isDeepStrictEqual(old, wanted)) return false;
+  sameAs.set(old, wanted);
+  return true;
 }
 
 function place(

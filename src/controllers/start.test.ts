@@ -13,7 +13,7 @@ import type {
   Service,
   ServiceAccount,
 } from '../api/types.ts';
-import { startTestCluster, type TestCluster } from './test-cluster.ts';
+import { startTestCluster, type TestCluster } from '../../test/support/test-cluster.ts';
 
 let cluster: TestCluster;
 const namespace = 'default';

@@ -1,15 +1,15 @@
 /** For tests: the real API server in memory, the controllers, and nodes whose pods start at once. */
-import { keyOf, type Condition } from '../api/meta.ts';
-import { resources } from '../api/resources.ts';
-import type { Node, Pod, PodStatus } from '../api/types.ts';
-import { startApiServer } from '../apiserver/server.ts';
-import type { Client } from '../client/client.ts';
-import { Informer } from '../client/informer.ts';
-import { formatTime } from '../lib/clock.ts';
-import { createLogger } from '../lib/log.ts';
-import { createMemoryStore } from '../store/store.ts';
-import type { ControllerOptions } from './options.ts';
-import { startControllers, type Controllers } from './start.ts';
+import { keyOf, type Condition } from '../../src/api/meta.ts';
+import { resources } from '../../src/api/resources.ts';
+import type { Node, Pod, PodStatus } from '../../src/api/types.ts';
+import { startApiServer } from '../../src/apiserver/server.ts';
+import type { Client } from '../../src/client/client.ts';
+import { Informer } from '../../src/client/informer.ts';
+import { formatTime } from '../../src/lib/clock.ts';
+import { createLogger } from '../../src/lib/log.ts';
+import { createMemoryStore } from '../../src/store/store.ts';
+import type { ControllerOptions } from '../../src/controllers/options.ts';
+import { startControllers, type Controllers } from '../../src/controllers/start.ts';
 
 export type TestCluster = {
   readonly client: Client;
