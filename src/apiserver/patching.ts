@@ -25,7 +25,7 @@ export async function patchObject(
   const conform = options.conform ?? ((object: AnyObject) => object);
   const build = (current: AnyObject) => {
     if (options.subresource === 'scale') {
-      const scale = applyPatch(SCALE_TYPE, options.type, scaleOf(resource, current), patch);
+      const scale = applyPatch(SCALE_TYPE, options.type, scaleOf(current), patch);
       return copyOf(applyScale(resource, current, scale));
     }
     const patched = copyOf(conform(applyPatch(resource, options.type, current, patch)));

@@ -19,7 +19,7 @@ type Workload = AnyObject & {
   status?: { replicas?: number };
 };
 
-export function scaleOf(_resource: Resource, object: AnyObject): Scale {
+export function scaleOf(object: AnyObject): Scale {
   const { metadata, spec, status } = object as Workload;
   const { name, namespace, uid, resourceVersion, creationTimestamp } = metadata;
   return {
