@@ -2,6 +2,7 @@
  * The compiled schema of the Kubernetes types we read: names, protobuf numbers, list and merge
  * rules. `tools/compile-schema.ts` writes the data; it is read on first use only.
  */
+import { packageFile } from '../lib/package-root.ts';
 import { readFileSync } from 'node:fs';
 
 /** A field as JSON names it. */
@@ -44,7 +45,7 @@ const built = new Map<string, Type>();
 
 function load(): Source {
   source ??= JSON.parse(
-    readFileSync(new URL('./schema/types.json', import.meta.url), 'utf8'),
+    readFileSync(packageFile('src', 'api', 'schema', 'types.json'), 'utf8'),
   ) as Source;
   return source;
 }
