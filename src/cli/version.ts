@@ -1,9 +1,9 @@
 import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { packageFile } from '../lib/package-root.ts';
 
 /** The version of package.json. */
 export const version = (
-  JSON.parse(readFileSync(join(import.meta.dirname, '..', '..', 'package.json'), 'utf8')) as {
+  JSON.parse(readFileSync(packageFile('package.json'), 'utf8')) as {
     version: string;
   }
 ).version;

@@ -11,6 +11,7 @@ import type { Endpoints, EndpointSlice, Pod, Service } from '../api/types.ts';
 import type { Client } from '../client/client.ts';
 import { UserError, WorldError } from '../lib/errors.ts';
 import { formatHostPort } from '../lib/ip.ts';
+import { packageFile } from '../lib/package-root.ts';
 import type { LabConfig } from './config.ts';
 import type { Answer, Asker, Question } from './demo-client.ts';
 import { applyObject, readManifests } from './manifests.ts';
@@ -18,7 +19,7 @@ import { nodeRuntimeDir, type LabPaths } from './paths.ts';
 import { selfCommand } from './processes.ts';
 
 const namespace = 'shop';
-const directory = join(import.meta.dirname, '..', '..', 'examples', 'shop');
+const directory = packageFile('examples', 'shop');
 /** The address in 50-outside.yaml, which stands for the machine as the lab's nodes see it. */
 const addressInManifest = '172.29.0.1';
 /** Pods of the shop: 2 frontend, 3 backend, 1 cache, 3 database, 1 client. */

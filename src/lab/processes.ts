@@ -9,19 +9,22 @@ import {
   readlinkSync,
   statSync,
 } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { packageFile } from '../lib/package-root.ts';
 import { logFile, pidFile, type LabPaths } from './paths.ts';
 
 /** The command that starts this program again with other arguments. */
 export function selfCommand(): string[] {
-  const main = join(import.meta.dirname, '..', 'cli', 'main.ts');
+  // The bundle or the source, whichever we are; a test or a benchmark is neither.
+  const own = process.argv[1] ?? '';
+  const main = /\/main\.[jt]s$/.test(own) ? own : packageFile('src', 'cli', 'main.ts');
   return [process.execPath, '--disable-warning=ExperimentalWarning', ...memoryFlags, main];
 }
 
 /** What a process of ours must be able to read: the packages with Node in them, and the sources. */
 export function selfPaths(): string[] {
-  return [join(import.meta.dirname, '..', '..')];
+  return [packageFile()];
 }
 
 /** A small young generation and compact code: these processes are idle most of the time. */
@@ -41,7 +44,7 @@ export function startComponent(
     const child = spawn(
       '/bin/sh',
       [
-        join(import.meta.dirname, 'supervise.sh'),
+        packageFile('src', 'lab', 'supervise.sh'),
         pidFile(paths, component),
         ...selfCommand(),
         ...args,
