@@ -89,11 +89,6 @@ function pem(path: string, data: string | undefined, file: string | undefined): 
   return readText(resolve(dirname(path), file), `it is named by ${path}`);
 }
 
-/** Whether this process runs in a pod that may speak to the API server. */
-export function isInCluster(env: NodeJS.ProcessEnv = process.env, dir = podIdentityDir): boolean {
-  return (env.KUBERNETES_SERVICE_HOST ?? '') !== '' && existsSync(`${dir}/token`);
-}
-
 /** The identity Kubernetes gives a pod: service-account files and the address in the environment. */
 export function loadInCluster(
   env: NodeJS.ProcessEnv = process.env,
