@@ -24,6 +24,9 @@ export const attr = {
   u64be: (type: number, value: bigint) => sized(type, (writer) => writer.u64be(value)),
   /** Strings travel with their closing NUL. */
   string: (type: number, value: string) => sized(type, (writer) => writer.text(value)),
+  /** A few names of rtnetlink travel without one. */
+  bareString: (type: number, value: string) =>
+    sized(type, (writer) => writer.raw(new TextEncoder().encode(value))),
   bytes: (type: number, value: Uint8Array) => sized(type, (writer) => writer.raw(value)),
   /** An attribute that says something by being there. */
   flag: (type: number) => sized(type, () => undefined),

@@ -1,5 +1,5 @@
 /** Elements of sets and maps: `nft add element`. Written for transactions of 100,000 of them. */
-import { decodeAttrs, required, type Attributes } from '../netlink/attr.ts';
+import { attr, decodeAttrs, required, type Attributes } from '../netlink/attr.ts';
 import { ByteWriter } from '../netlink/byte-writer.ts';
 import { NLA_F_NESTED, NLM_F_CREATE, NLM_F_EXCL } from '../netlink/constants.ts';
 import type { Message } from '../netlink/message.ts';
@@ -28,7 +28,7 @@ import {
   NFTA_VERDICT_CODE,
 } from './constants.ts';
 import { decodeValue, decodeVerdict, verdictCode, type Verdict } from './data.ts';
-import { decodeNftBody, messageOf, writeNfgenmsg } from './family.ts';
+import { decodeNftBody, messageOf, nftMessage, writeNfgenmsg } from './family.ts';
 import type { SetRef } from './sets.ts';
 import { commentValue, decodeComment, encodeUserData } from './userdata.ts';
 
@@ -83,9 +83,11 @@ export function destroyElements(set: ElementsOf, elements: Iterable<Element>): M
 
 /** `nft flush set <family> <table> <set>` */
 export function flushSet(set: SetRef): Message {
-  const writer = new ByteWriter(64);
-  writeHead(writer, set);
-  return messageOf(NFT_MSG_DELSETELEM, 0, writer.bytes());
+  const names = [
+    attr.string(NFTA_SET_ELEM_LIST_SET, set.set),
+    attr.string(NFTA_SET_ELEM_LIST_TABLE, set.table),
+  ];
+  return nftMessage(NFT_MSG_DELSETELEM, { family: set.family, attrs: names });
 }
 
 /** `nft list set <family> <table> <set>` */
@@ -96,14 +98,17 @@ export function listElements(set: SetRef): Message {
 }
 
 /** Reads the body of `NFT_MSG_NEWSETELEM` and `NFT_MSG_DELSETELEM`. */
-export function decodeElements(body: Uint8Array): SetRef & { readonly elements: Element[] } {
+export function decodeElements(body: Uint8Array): ElementsOf & { readonly elements: Element[] } {
   const { family, attrs } = decodeNftBody(body);
-  const list = attrs.nested(NFTA_SET_ELEM_LIST_ELEMENTS)?.all(NFTA_LIST_ELEM) ?? [];
+  // The kernel gives each element the type NFTA_LIST_ELEM, nft(8) numbers them; neither matters.
+  const list = attrs.nested(NFTA_SET_ELEM_LIST_ELEMENTS)?.entries() ?? [];
+  const setId = attrs.u32be(NFTA_SET_ELEM_LIST_SET_ID);
   return {
     family,
+    ...(setId !== undefined && { setId }),
     table: required(attrs.string(NFTA_SET_ELEM_LIST_TABLE), 'table name'),
     set: required(attrs.string(NFTA_SET_ELEM_LIST_SET), 'set name'),
-    elements: list.map((bytes) => decodeElement(decodeAttrs(bytes))),
+    elements: Array.from(list, ({ payload }) => decodeElement(decodeAttrs(payload))),
   };
 }
 

@@ -58,6 +58,7 @@ const FLAGS = {
 /** What nft stores beside a set (libnftnl/udata.h, `NFTNL_UDATA_SET_*`). */
 const USERDATA_KEY_BYTE_ORDER = 0;
 const USERDATA_DATA_BYTE_ORDER = 1;
+const USERDATA_DATA_INTERVAL = 6;
 const USERDATA_COMMENT = 7;
 
 export type SetFlag = keyof typeof FLAGS;
@@ -119,6 +120,7 @@ export function decodeSet(body: Uint8Array): NftSet {
   const gcInterval = attrs.u32be(NFTA_SET_GC_INTERVAL);
   const size = attrs.nested(NFTA_SET_DESC)?.u32be(NFTA_SET_DESC_SIZE);
   const comment = decodeComment(attrs.bytes(NFTA_SET_USERDATA), USERDATA_COMMENT);
+  const id = attrs.u32be(NFTA_SET_ID);
   const handle = attrs.u64be(NFTA_SET_HANDLE);
   return {
     family,
@@ -131,6 +133,7 @@ export function decodeSet(body: Uint8Array): NftSet {
     ...(gcInterval !== undefined && gcInterval !== 0 && { gcIntervalMs: gcInterval }),
     ...(size !== undefined && { size }),
     ...(comment !== undefined && { comment }),
+    ...(id !== undefined && { id }),
     ...(handle !== undefined && { handle }),
   };
 }
@@ -199,7 +202,10 @@ function userData(set: NftSet): Uint8Array {
     { type: USERDATA_KEY_BYTE_ORDER, value: word(keyByteOrder(set.key)) },
     ...(set.data === undefined
       ? []
-      : [{ type: USERDATA_DATA_BYTE_ORDER, value: word(keyByteOrder(data)) }]),
+      : [
+          { type: USERDATA_DATA_BYTE_ORDER, value: word(keyByteOrder(data)) },
+          { type: USERDATA_DATA_INTERVAL, value: word(0) },
+        ]),
     ...(set.comment === undefined
       ? []
       : [{ type: USERDATA_COMMENT, value: commentValue(set.comment) }]),

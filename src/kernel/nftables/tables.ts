@@ -44,7 +44,7 @@ export type Table = {
 
 /** `nft add table <family> <name>` */
 export function addTable(table: Table): Message {
-  return tableMessage(NLM_F_CREATE, table);
+  return tableMessage(0, table);
 }
 
 /** `nft create table <family> <name>`: refused when it is there. */

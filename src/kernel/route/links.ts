@@ -100,7 +100,7 @@ export type LinkRef = number | string;
 
 /** `ip link add <name> type <kind> …` */
 export function addLink(link: NewLink): Message {
-  const attrs = [...changeAttrs(link), attr.nested(IFLA_LINKINFO, kindAttrs(link.kind))];
+  const attrs = [...changeAttrs(link), attr.nestedBare(IFLA_LINKINFO, kindAttrs(link.kind))];
   return linkMessage(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, 0, { changes: link, attrs });
 }
 
@@ -125,10 +125,10 @@ export function setBridgePort(
     optional(port.isolated, (on) => attr.u8(IFLA_BRPORT_ISOLATED, Number(on))),
   ].filter((child) => child !== undefined);
   const info = [
-    attr.string(IFLA_INFO_SLAVE_KIND, 'bridge'),
-    attr.nested(IFLA_INFO_SLAVE_DATA, data),
+    attr.bareString(IFLA_INFO_SLAVE_KIND, 'bridge'),
+    attr.nestedBare(IFLA_INFO_SLAVE_DATA, data),
   ];
-  return linkMessage(RTM_NEWLINK, 0, index, { attrs: [attr.nested(IFLA_LINKINFO, info)] });
+  return linkMessage(RTM_NEWLINK, 0, index, { attrs: [attr.nestedBare(IFLA_LINKINFO, info)] });
 }
 
 /** `ip link delete <link>` */
@@ -211,9 +211,9 @@ function ifinfomsg(writer: ByteWriter, index: number, changes: LinkChanges): voi
 
 function changeAttrs(changes: LinkSettings): Attr[] {
   return [
-    optional(changes.name, (name) => attr.string(IFLA_IFNAME, name)),
-    optional(changes.mtu, (mtu) => attr.u32(IFLA_MTU, mtu)),
     optional(changes.address, (mac) => attr.bytes(IFLA_ADDRESS, macBytes(mac))),
+    optional(changes.mtu, (mtu) => attr.u32(IFLA_MTU, mtu)),
+    optional(changes.name, (name) => attr.string(IFLA_IFNAME, name)),
     optional(changes.queueLength, (length) => attr.u32(IFLA_TXQLEN, length)),
     optional(changes.masterIndex, (index) => attr.u32(IFLA_MASTER, index)),
     optional(changes.netnsFd, (fd) => attr.u32(IFLA_NET_NS_FD, fd)),
@@ -227,9 +227,10 @@ function noLinkLocal(): Attr {
 }
 
 function kindAttrs(kind: LinkKind): Attr[] {
-  const name = attr.string(IFLA_INFO_KIND, kind.kind);
+  const name = attr.bareString(IFLA_INFO_KIND, kind.kind);
   if (kind.kind === 'dummy') return [name];
-  return [name, attr.nested(IFLA_INFO_DATA, kind.kind === 'veth' ? [peerAttr(kind.peer)] : BRIDGE)];
+  const data = kind.kind === 'veth' ? [peerAttr(kind.peer)] : BRIDGE;
+  return [name, attr.nestedBare(IFLA_INFO_DATA, data)];
 }
 
 /** Without spanning tree a port forwards at once; else it waits 15 s. */

@@ -85,7 +85,7 @@ function neighbourMessage(type: number, flags: number, neighbour: Neighbour): Me
       writer.u8(0);
       writer.u16(0);
       writer.i32(neighbour.linkIndex);
-      writer.u16(type === RTM_NEWNEIGH ? NUD_PERMANENT : 0);
+      writer.u16(NUD_PERMANENT);
       writer.u8((proxy ? NTF_PROXY : 0) | (neighbour.router === true ? NTF_ROUTER : 0));
       writer.u8(0);
     },

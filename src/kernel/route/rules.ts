@@ -93,19 +93,19 @@ function ruleMessage(type: number, flags: number, rule: RoutingRule): Message {
       writer.u8(0);
       writer.u8(rule.table > 0xff ? 0 : rule.table);
       writer.u16(0);
-      writer.u8(FR_ACT_TO_TBL);
+      writer.u8(type === RTM_NEWRULE ? FR_ACT_TO_TBL : 0);
       writer.u32(0);
     },
     [
       attr.u32(FRA_PRIORITY, rule.priority),
-      attr.u32(FRA_TABLE, rule.table),
-      attr.u8(FRA_PROTOCOL, rule.protocol ?? RTPROT_FAIRLEAD),
       optional(from, (cidr) => attr.bytes(FRA_SRC, cidr.bytes)),
       optional(to, (cidr) => attr.bytes(FRA_DST, cidr.bytes)),
       optional(rule.mark, (mark) => attr.u32(FRA_FWMARK, mark)),
       optional(rule.mask, (mask) => attr.u32(FRA_FWMASK, mask)),
       optional(rule.inputLink, (name) => attr.string(FRA_IIFNAME, name)),
       optional(rule.outputLink, (name) => attr.string(FRA_OIFNAME, name)),
+      rule.table > 0xff ? attr.u32(FRA_TABLE, rule.table) : undefined,
+      attr.u8(FRA_PROTOCOL, rule.protocol ?? RTPROT_FAIRLEAD),
     ],
   );
   return { type, flags, body };

@@ -29,17 +29,19 @@ export type Bitwise =
 export const bitwise: Codec<Bitwise> = {
   name: 'bitwise',
   encode(expression) {
-    const common = [
+    const registers = [
       attr.u32be(NFTA_BITWISE_SREG, canonicalRegister(expression.sreg)),
       attr.u32be(NFTA_BITWISE_DREG, canonicalRegister(expression.dreg)),
-      attr.u32be(NFTA_BITWISE_OP, OPS[expression.op]),
-      attr.u32be(NFTA_BITWISE_LEN, expression.length),
     ];
+    const length = attr.u32be(NFTA_BITWISE_LEN, expression.length);
     if (expression.op === 'mask') {
       const { mask, xor } = expression;
-      return [...common, valueAttr(NFTA_BITWISE_MASK, mask), valueAttr(NFTA_BITWISE_XOR, xor)];
+      const values = [valueAttr(NFTA_BITWISE_MASK, mask), valueAttr(NFTA_BITWISE_XOR, xor)];
+      return [...registers, length, ...values];
     }
-    return [...common, valueAttr(NFTA_BITWISE_DATA, shiftBytes(expression.bits))];
+    const operation = attr.u32be(NFTA_BITWISE_OP, OPS[expression.op]);
+    const bits = valueAttr(NFTA_BITWISE_DATA, shiftBytes(expression.bits));
+    return [...registers, operation, length, bits];
   },
   decode(attrs) {
     const op = nameOf(OPS, attrs.u32be(NFTA_BITWISE_OP) ?? 0, 'bitwise operation');

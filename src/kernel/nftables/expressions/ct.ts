@@ -85,7 +85,7 @@ export const ct: Codec<Ct> = {
   format(expression) {
     const { key, direction } = expression;
     if ('sreg' in expression) return `ct set ${key} with reg ${expression.sreg}`;
-    const way = direction === undefined ? '' : `, dir ${direction}`;
+    const way = direction === undefined ? '' : ` , dir ${direction}`;
     return `ct load ${key} => reg ${expression.dreg}${way}`;
   },
 };

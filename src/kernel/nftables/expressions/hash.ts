@@ -29,19 +29,21 @@ export type Hash =
 export const hash: Codec<Hash> = {
   name: 'hash',
   encode(expression) {
-    const result = [
-      attr.u32be(NFTA_HASH_DREG, canonicalRegister(expression.dreg)),
-      attr.u32be(NFTA_HASH_MODULUS, expression.modulus),
+    const dreg = attr.u32be(NFTA_HASH_DREG, canonicalRegister(expression.dreg));
+    const modulus = attr.u32be(NFTA_HASH_MODULUS, expression.modulus);
+    const rest = [
       attr.u32be(NFTA_HASH_OFFSET, expression.offset ?? 0),
       attr.u32be(NFTA_HASH_TYPE, TYPES[expression.type]),
     ];
-    if (expression.type === 'symhash') return result;
+    if (expression.type === 'symhash') return [dreg, modulus, ...rest];
     const { sreg, length, seed } = expression;
     return [
       attr.u32be(NFTA_HASH_SREG, canonicalRegister(sreg)),
+      dreg,
       attr.u32be(NFTA_HASH_LEN, length),
+      modulus,
       ...(seed === undefined ? [] : [attr.u32be(NFTA_HASH_SEED, seed)]),
-      ...result,
+      ...rest,
     ];
   },
   decode(attrs) {

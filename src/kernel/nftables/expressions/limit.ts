@@ -26,7 +26,7 @@ export const limit: Codec<Limit> = {
   encode: ({ type, rate, perSeconds, burst, inverted = false }) => [
     attr.u64be(NFTA_LIMIT_RATE, BigInt(rate)),
     attr.u64be(NFTA_LIMIT_UNIT, BigInt(perSeconds)),
-    attr.u32be(NFTA_LIMIT_BURST, burst),
+    ...(burst === 0 ? [] : [attr.u32be(NFTA_LIMIT_BURST, burst)]),
     attr.u32be(NFTA_LIMIT_TYPE, TYPES[type]),
     attr.u32be(NFTA_LIMIT_FLAGS, inverted ? NFT_LIMIT_F_INV : 0),
   ],

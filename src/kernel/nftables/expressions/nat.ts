@@ -22,7 +22,8 @@ const NFTA_REDIR_FLAGS = 3;
 const TYPES = { snat: 0, dnat: 1 } as const;
 const FAMILIES = { ip: 2, ip6: 10 } as const;
 
-/** The kernel adds "addresses given" and "ports given" (bits 0 and 1) by itself. */
+/** "Addresses given" and "ports given" (bits 0 and 1) follow from the registers. */
+const NF_NAT_RANGE_PROTO_SPECIFIED = 2;
 const FLAGS = { random: 4, persistent: 8, 'fully-random': 16, netmap: 64 } as const;
 
 export type NatFlag = keyof typeof FLAGS;
@@ -124,8 +125,13 @@ function registerAttr(type: number, register: Register | undefined): Attr[] {
   return register === undefined ? [] : [attr.u32be(type, canonicalRegister(register))];
 }
 
-function flagsAttr(type: number, { flags = [] }: Ports): Attr[] {
-  return flags.length === 0 ? [] : [attr.u32be(type, bitsOf(FLAGS, flags))];
+function flagsAttr(type: number, ports: Ports): Attr[] {
+  const bits = flagBits(ports);
+  return bits === 0 ? [] : [attr.u32be(type, bits)];
+}
+
+function flagBits({ protoMin, flags = [] }: Ports): number {
+  return bitsOf(FLAGS, flags) | (protoMin === undefined ? 0 : NF_NAT_RANGE_PROTO_SPECIFIED);
 }
 
 function decodePorts(
@@ -142,9 +148,10 @@ function decodePorts(
   };
 }
 
-function formatPorts({ protoMin, protoMax, flags }: Ports): string {
+function formatPorts(ports: Ports): string {
+  const { protoMin, protoMax } = ports;
   const min = protoMin === undefined ? '' : ` proto_min reg ${protoMin}`;
   const max = protoMax === undefined ? '' : ` proto_max reg ${protoMax}`;
-  const bits = flags === undefined ? '' : ` flags 0x${bitsOf(FLAGS, flags).toString(16)}`;
-  return `${min}${max}${bits}`;
+  const bits = flagBits(ports);
+  return `${min}${max}${bits === 0 ? '' : ` flags 0x${bits.toString(16)}`}`;
 }

@@ -19,7 +19,7 @@ export const reject: Codec<Reject> = {
   name: 'reject',
   encode: (expression) => [
     attr.u32be(NFTA_REJECT_TYPE, TYPES[expression.type]),
-    ...(expression.type === 'tcp-reset' ? [] : [attr.u8(NFTA_REJECT_ICMP_CODE, expression.code)]),
+    attr.u8(NFTA_REJECT_ICMP_CODE, expression.type === 'tcp-reset' ? 0 : expression.code),
   ],
   decode(attrs) {
     const type = required(attrs.u32be(NFTA_REJECT_TYPE), 'reject type');
