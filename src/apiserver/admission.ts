@@ -51,9 +51,10 @@ function admitServiceAccount(pod: Pod, transaction: Transaction): void {
   spec.serviceAccountName = name;
   Object.assign(spec, { serviceAccount: name });
   const key = { namespace: metadata.namespace!, name };
-  const account = transaction.get(resources.serviceaccounts, key)?.object as
-    | ServiceAccount
-    | undefined;
+  const account: ServiceAccount | undefined = transaction.get(
+    resources.serviceaccounts,
+    key,
+  )?.object;
   // Every namespace gets its "default" a moment after it was made; nobody should have to wait.
   if (account === undefined && name !== 'default') {
     const why = `error looking up service account ${key.namespace}/${name}: serviceaccount "${name}" not found`;

@@ -73,10 +73,10 @@ function sliceOf(
   };
 }
 
-async function createIfMissing<T extends KubeObject>(
+async function createIfMissing(
   client: Client,
   resource: Resource,
-  object: T,
+  object: KubeObject,
 ): Promise<void> {
   try {
     await client.create(resource, object);
@@ -85,10 +85,10 @@ async function createIfMissing<T extends KubeObject>(
   }
 }
 
-async function createOrReplace<T extends KubeObject>(
+async function createOrReplace(
   client: Client,
   resource: Resource,
-  object: T,
+  object: KubeObject,
 ): Promise<void> {
   try {
     await client.create(resource, object);

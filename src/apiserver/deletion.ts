@@ -59,8 +59,8 @@ export function decideRemoval(resource: Resource, object: AnyObject): Decision |
   return { kind: 'delete', object };
 }
 
-function namespaceFinalizers(object: AnyObject): string[] | undefined {
-  return (object as unknown as Namespace).spec?.finalizers;
+function namespaceFinalizers(object: Namespace): string[] | undefined {
+  return object.spec?.finalizers;
 }
 
 /** Sets the deletion marks; a second deletion may only shorten the grace period. */

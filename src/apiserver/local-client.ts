@@ -21,14 +21,14 @@ import { postSubresource, putObject } from './subresources.ts';
 export function createLocalClient(context: ApiContext): Client {
   return {
     async get<T extends KubeObject>(resource: Resource, key: Key) {
-      return as<T>(getObject(context, resource, key).object);
+      return getObject(context, resource, key).object as T;
     },
     async list<T extends KubeObject>(resource: Resource, options: ListOptions = {}) {
       const { store } = context;
       const selection = parseSelection(resource, options);
       const items = select(store.list(resource, selection.namespace), selection);
       const list: List<T> = {
-        items: items.map(({ object }) => as<T>(object)),
+        items: items.map(({ object }) => object as T),
         resourceVersion: String(store.revision),
       };
       return list;
@@ -38,17 +38,17 @@ export function createLocalClient(context: ApiContext): Client {
     },
     async create<T extends KubeObject>(resource: Resource, object: T) {
       const { namespace } = object.metadata;
-      const stored = await createObject(context, resource, namespace, copyOf(any(object)));
-      return as<T>(stored.object);
+      const stored = await createObject(context, resource, namespace, copyOf<AnyObject>(object));
+      return stored.object as T;
     },
     async update<T extends KubeObject>(
       resource: Resource,
       object: T,
       options: { subresource?: string } = {},
     ) {
-      const body = copyOf(any(object));
+      const body = copyOf<AnyObject>(object);
       const { stored } = await putObject(context, resource, keyOf(object), body, options);
-      return as<T>(stored.object);
+      return stored.object as T;
     },
     async patch<T extends KubeObject>(
       resource: Resource,
@@ -57,7 +57,7 @@ export function createLocalClient(context: ApiContext): Client {
       options: { type: 'json' | 'merge' | 'strategic'; subresource?: string },
     ) {
       const { stored } = await patchObject(context, resource, key, patch, options);
-      return as<T>(stored.object);
+      return stored.object as T;
     },
     async delete(resource, key, options = {}) {
       await deleteObject(context, resource, key, options);
@@ -67,14 +67,6 @@ export function createLocalClient(context: ApiContext): Client {
       return (await postSubresource(context, request)) as T;
     },
   };
-}
-
-function as<T extends KubeObject>(object: KubeObject): T {
-  return object as T;
-}
-
-function any(object: KubeObject): AnyObject {
-  return object as AnyObject;
 }
 
 async function* watchLocally<T extends KubeObject>(
@@ -87,14 +79,14 @@ async function* watchLocally<T extends KubeObject>(
   const selection = parseSelection(resource, options);
   const queue: WatchEvent<T>[] = [];
   let wake = () => {};
-  let overrun = false;
+  const overrun = new AbortController();
   const take = (changes: readonly Change[]) => {
     for (const change of changes) {
       const selected = translate(change, selection);
       if (selected !== undefined) queue.push(eventOf<T>(selected));
     }
     // A consumer this far behind would do better to list again.
-    if (queue.length > limits.localWatchEventsMax) overrun = true;
+    if (queue.length > limits.localWatchEventsMax) overrun.abort();
     wake();
   };
   const since = sinceOf(options.resourceVersion);
@@ -105,13 +97,13 @@ async function* watchLocally<T extends KubeObject>(
   );
   if (since === undefined) {
     const existing = select(context.store.list(resource, selection.namespace), selection);
-    for (const { object } of existing) queue.push({ type: 'ADDED', object: as<T>(object) });
+    for (const { object } of existing) queue.push({ type: 'ADDED', object: object as T });
   }
   take(subscription.backlog);
   const stop = () => wake();
   signal.addEventListener('abort', stop);
   try {
-    while (!signal.aborted && !overrun) {
+    while (!signal.aborted && !overrun.signal.aborted) {
       const event = queue.shift();
       if (event === undefined) await new Promise<void>((resolve) => (wake = resolve));
       else yield event;
@@ -141,7 +133,7 @@ function sinceOf(resourceVersion: string | undefined): number | undefined {
 
 function eventOf<T extends KubeObject>({ type, stored, version }: SelectedChange): WatchEvent<T> {
   const { object } = stored;
-  if (version === stored.revision) return { type, object: as<T>(object) };
+  if (version === stored.revision) return { type, object: object as T };
   const metadata = { ...object.metadata, resourceVersion: String(version) };
-  return { type, object: as<T>({ ...object, metadata }) };
+  return { type, object: { ...object, metadata } as T };
 }

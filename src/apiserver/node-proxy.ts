@@ -57,7 +57,7 @@ function placeOf(store: Store, target: Target, query: URLSearchParams): Place {
   if (pod === undefined) throw notFound(resources.pods, name);
   const { nodeName } = pod.spec;
   if (!nodeName) throw badRequest(`pod ${name} does not have a host assigned`);
-  const node = store.get(resources.nodes, { name: nodeName })?.object as Node | undefined;
+  const node: Node | undefined = store.get(resources.nodes, { name: nodeName })?.object;
   if (node === undefined) throw notFound(resources.nodes, nodeName);
   const host = internalAddressOf(node);
   const port = node.status?.daemonEndpoints?.kubeletEndpoint?.Port;

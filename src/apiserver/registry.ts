@@ -134,7 +134,7 @@ export async function updateObject(
         return decideUpdate(context, resource, { current, build, options }, transaction);
       }
       if (options.mayCreate !== true) throw notFound(resource, key.name);
-      const body = build({ metadata: { name: key.name } } as AnyObject);
+      const body = build({ metadata: { name: key.name } });
       return decideCreate(context, resource, body, transaction);
     },
     options,

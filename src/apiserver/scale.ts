@@ -48,7 +48,7 @@ export function applyScale(resource: Resource, object: AnyObject, scale: Scale):
   return { ...object, spec: { ...object.spec, replicas } };
 }
 
-function copyDefined<T extends object>(value: T): KubeObject['metadata'] {
+function copyDefined(value: object): KubeObject['metadata'] {
   const defined = Object.entries(value).filter(([, part]) => part !== undefined);
   return Object.fromEntries(defined) as KubeObject['metadata'];
 }

@@ -70,7 +70,7 @@ export async function startApiServer(options: ApiServerOptions): Promise<ApiServ
   const client = createLocalClient(context);
   await bootstrap(client, { serviceCidrs, ...(advertise === undefined ? {} : { advertise }) });
   const http = await startHttp(options, context, tokens);
-  return { client, addresses: http.listening, close: http.close };
+  return { client, addresses: http.listening, close: () => http.close() };
 }
 
 function parseServiceCidr(text: string): Cidr {

@@ -47,7 +47,7 @@ export function allocateFor(
     if (errors.length > 0) throw invalid(resource, next.metadata.name, errors);
   };
   if (resource !== resources.services) return refuse(validate());
-  const [service, old] = [next as unknown as Service, current as unknown as Service | undefined];
+  const [service, old] = [next as Service, current as Service | undefined];
   const errors = context.allocator.prepare(service, old);
   refuse([...errors, ...validate()]);
   context.allocator.allocate(service, old, (undo) => transaction.onAbort(undo));
@@ -78,7 +78,7 @@ export function createsOnUpdate(resource: Resource): boolean {
 const CREATE_ON_UPDATE = new Set(['Service', 'Endpoints', 'Event', 'Lease']);
 
 function prepareNamespace(object: AnyObject): void {
-  const namespace = object as unknown as Namespace;
+  const namespace: Namespace = object;
   namespace.spec = { ...namespace.spec, finalizers: ['kubernetes'] };
   namespace.status = { phase: 'Active' };
   namespace.metadata.labels = {

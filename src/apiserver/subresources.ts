@@ -39,7 +39,7 @@ export async function postSubresource(
   if (resource === resources.pods && subresource === 'binding') return bind(context, request);
   if (resource === resources.pods && subresource === 'eviction') return evict(context, request);
   if (resource === resources.serviceaccounts && subresource === 'token') {
-    return context.issueToken(request.key, as<TokenRequest>(request.body));
+    return context.issueToken(request.key, request.body as TokenRequest);
   }
   throw failure(
     405,
@@ -50,11 +50,11 @@ export async function postSubresource(
 
 /** Assigns the pod to a node, once. */
 async function bind(context: ApiContext, request: SubresourceRequest): Promise<Status> {
-  const { target } = as<Binding>(request.body);
+  const { target } = request.body as Binding;
   const nodeName = target?.name;
   if (!nodeName) throw badRequest('a Binding needs target.name');
   const build = (current: AnyObject): AnyObject => {
-    const pod = as<Pod>(current);
+    const pod = current as unknown as Pod;
     const { name, deletionTimestamp } = pod.metadata;
     if (deletionTimestamp !== undefined) {
       throw conflict(
@@ -67,7 +67,7 @@ async function bind(context: ApiContext, request: SubresourceRequest): Promise<S
       const why = `pod ${name} is already assigned to node "${pod.spec.nodeName}"`;
       throw conflict(resources.pods, name, why);
     }
-    return as<AnyObject>(bound(pod, nodeName, context.clock.now()));
+    return bound(pod, nodeName, context.clock.now());
   };
   await updateObject(context, resources.pods, request.key, build, {
     subresource: 'binding',
@@ -93,7 +93,7 @@ function bound(pod: Pod, nodeName: string, now: number): Pod {
 
 /** Nothing we serve can forbid an eviction yet, so it deletes. */
 async function evict(context: ApiContext, request: SubresourceRequest): Promise<Status> {
-  const { deleteOptions } = as<Eviction>(request.body);
+  const { deleteOptions } = request.body as Eviction;
   await deleteObject(context, resources.pods, request.key, {
     ...deleteOptions,
     ...dryRunOf(request),
@@ -111,7 +111,7 @@ export async function putObject(
 ): Promise<{ stored: Stored; created: boolean }> {
   const { subresource, ...write } = options;
   if (subresource === 'scale') {
-    const build = (current: AnyObject) => copyOf(applyScale(resource, current, as<Scale>(body)));
+    const build = (current: AnyObject) => copyOf(applyScale(resource, current, body as Scale));
     return updateObject(context, resource, key, build, write);
   }
   if (subresource === 'finalize') {
@@ -125,7 +125,8 @@ async function finalizeNamespace(context: ApiContext, key: Key, body: AnyObject)
   if (context.store.get(resources.namespaces, key) === undefined) {
     throw notFound(resources.namespaces, key.name);
   }
-  const finalizers = as<Namespace>(body).spec?.finalizers ?? [];
+  const { spec }: Namespace = body;
+  const finalizers = spec?.finalizers ?? [];
   const build = (current: AnyObject): AnyObject => ({
     ...current,
     metadata: {
@@ -155,8 +156,4 @@ function success({ resource, key }: SubresourceRequest): Status {
 
 function dryRunOf({ dryRun }: SubresourceRequest): { dryRun?: boolean } {
   return dryRun === undefined ? {} : { dryRun };
-}
-
-function as<T>(value: unknown): T {
-  return value as T;
 }

@@ -250,7 +250,7 @@ async function readObject(exchange: Exchange, resource: Resource): Promise<AnyOb
 
 function decodedFrom(resource: Resource, object: AnyObject): Decoded {
   return {
-    object: object as unknown as Record<string, unknown>,
+    object: object,
     apiVersion: apiVersionOf(resource),
     kind: resource.kind,
     duplicates: [],

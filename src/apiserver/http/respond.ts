@@ -25,8 +25,8 @@ export async function send(exchange: Exchange, body: Body): Promise<void> {
     ...body.headers,
   };
   let { bytes } = body;
-  const accepted = String(exchange.request.headers['accept-encoding'] ?? '');
-  if (bytes.length > limits.plainBodyBytesMax && /\bgzip\b/.test(accepted)) {
+  const accepted = exchange.request.headers['accept-encoding'] ?? '';
+  if (bytes.length > limits.plainBodyBytesMax && /\bgzip\b/.test([accepted].flat().join())) {
     bytes = await compress(bytes);
     headers['content-encoding'] = 'gzip';
   }

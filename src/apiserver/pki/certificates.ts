@@ -169,7 +169,7 @@ function newKeys(): { publicKey: KeyObject; privateKey: KeyObject } {
 }
 
 function pemKey(key: KeyObject): string {
-  return key.export({ type: 'pkcs8', format: 'pem' }).toString();
+  return key.export({ type: 'pkcs8', format: 'pem' });
 }
 
 function pem(label: string, der: Uint8Array): string {
