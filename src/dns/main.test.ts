@@ -1,0 +1,85 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+
+import { resources } from '../api/resources.ts';
+import { startApiServer } from '../apiserver/server.ts';
+import { createMemoryStore } from '../store/store.ts';
+import { parseFlags } from './main.ts';
+import { dnsManifests } from './manifests.ts';
+
+test('flags left out', () => {
+  const { host, ...flags } = parseFlags([]);
+  assert.ok(host === '::' || host === '0.0.0.0');
+  assert.deepEqual(flags, {
+    domain: 'cluster.local',
+    port: 53,
+    upstreams: undefined,
+    ttlSeconds: 30,
+    podRecords: 'insecure',
+    lameDuckMs: 5000,
+    kubeconfig: undefined,
+    strictCoredns: false,
+    pages: [8080, 8181, 9153],
+  });
+});
+
+const bad: [args: string[], text: RegExp][] = [
+  [['--nonsense'], /Unknown option '--nonsense'/],
+  [['--port', 'x'], /--port is "x"/],
+  [['--port', '65536'], /--port is "65536"/],
+  [['--ttl', '-1'], /--ttl/],
+  [['--ttl=3601'], /--ttl is "3601"/],
+  [['--pods', 'maybe'], /--pods is "maybe", it must be disabled, insecure or verified/],
+  [['extra'], /extra/],
+];
+
+for (const [args, text] of bad) {
+  test(`flags ${args.join(' ')} are refused`, () => assert.throws(() => parseFlags(args), text));
+}
+
+for (const [name, clusterIPs] of [
+  ['IPv4', ['10.96.0.10']],
+  ['IPv6', ['fd00:10:96::a']],
+  ['dual stack', ['10.96.0.10', 'fd00:10:96::a']],
+] as const) {
+  test(`[D111] the API takes the ${name} manifests as they are`, async () => {
+    const store = createMemoryStore();
+    const serviceCidrs = clusterIPs.map((ip) =>
+      ip.includes(':') ? 'fd00:10:96::/112' : '10.96.0.0/16',
+    );
+    const { client } = await startApiServer({ store, serviceCidrs });
+    const objects = dnsManifests({ domain: 'cluster.local', clusterIPs });
+    assert.deepEqual(
+      objects.map(({ kind }) => kind),
+      ['ServiceAccount', 'Service', 'Deployment'],
+    );
+    const kinds = [resources.serviceaccounts, resources.services, resources.deployments];
+    for (const [index, object] of objects.entries()) await client.create(kinds[index]!, object);
+    const key = { namespace: 'kube-system', name: 'kube-dns' };
+    const service = await client.get(resources.services, key);
+    assert.equal(service.metadata.labels?.['k8s-app'], 'kube-dns');
+    const { spec } = service as unknown as {
+      spec: { clusterIPs: string[]; ports: { name: string; port: number }[] };
+    };
+    assert.deepEqual(spec.clusterIPs, [...clusterIPs]);
+    assert.deepEqual(
+      spec.ports.map((port) => `${port.name} ${port.port}`),
+      ['dns 53', 'dns-tcp 53', 'metrics 9153'],
+    );
+  });
+}
+
+test('the arguments of the manifests are flags that the program knows', () => {
+  const options = { domain: 'c.test', clusterIPs: ['10.96.0.10'] };
+  const argsOf = (upstreams?: string[]) => {
+    const [, , deployment] = dnsManifests({ ...options, ...(upstreams && { upstreams }) });
+    const { spec } = deployment as unknown as {
+      spec: { template: { spec: { containers: { args: string[] }[] } } };
+    };
+    return parseFlags(spec.template.spec.containers[0]!.args);
+  };
+  assert.equal(argsOf().domain, 'c.test');
+  assert.equal(argsOf().upstreams, undefined);
+  assert.deepEqual(argsOf(['192.0.2.1']).upstreams, ['192.0.2.1']);
+  assert.deepEqual(argsOf([]).upstreams, []);
+});

@@ -1,0 +1,36 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+
+import { parseResolvConf, parseServer } from './servers.ts';
+
+const servers: [text: string, host: string, port: number][] = [
+  ['192.0.2.1', '192.0.2.1', 53],
+  ['192.0.2.1:5353', '192.0.2.1', 5353],
+  ['2001:db8::1', '2001:db8::1', 53],
+  ['[2001:db8::1]', '2001:db8::1', 53],
+  ['[2001:db8::1]:5353', '2001:db8::1', 5353],
+];
+
+for (const [text, host, port] of servers) {
+  test(`upstream ${text}`, () => assert.deepEqual(parseServer(text), { host, port }));
+}
+
+for (const text of [
+  '',
+  'dns.example',
+  '192.0.2.1:0',
+  '192.0.2.1:65536',
+  '300.1.1.1',
+  '[::1',
+  '192.0.2.1:x',
+]) {
+  test(`no upstream "${text}"`, () => assert.throws(() => parseServer(text), /Cannot forward to/));
+}
+
+test('[D90a] nameservers of resolv.conf, at most 15, and nothing else', () => {
+  const text = `# comment\nsearch a b\nnameserver 192.0.2.1\n  nameserver\t2001:db8::1  \nnameserver fe80::1%eth0\nnameserver bad\noptions ndots:5\n;nameserver 192.0.2.9\n`;
+  assert.deepEqual(parseResolvConf(text), ['192.0.2.1', '2001:db8::1', 'fe80::1']);
+  const many = Array.from({ length: 20 }, (_, index) => `nameserver 192.0.2.${index}`);
+  assert.equal(parseResolvConf(many.join('\n')).length, 15);
+  assert.deepEqual(parseResolvConf(''), []);
+});
