@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { attr, decodeAttrs, DecodeError, encodeAttrs, type Attr } from './attr.ts';
 import { ByteWriter } from './byte-writer.ts';
 import { decodeAcknowledgement, decodeMessages, writeMessage } from './message.ts';

@@ -1,7 +1,7 @@
 /** decode(encode(x)) = x for everything nf_tables, and decoding never ends in another error. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { readGolden } from '../../../test/golden/read.ts';
 import { decodeAttrs, DecodeError } from '../netlink/attr.ts';
 import { addChain, decodeChain, type Chain } from './chains.ts';
@@ -34,7 +34,7 @@ function partly<T extends object, U extends object>(
 ): fc.Arbitrary<T & Partial<U>> {
   return fc
     .tuple(plainRecord(always), plainRecord(optional, { requiredKeys: [] }))
-    .map(([a, b]) => ({ ...a, ...b }) as T & Partial<U>);
+    .map(([a, b]) => ({ ...a, ...b }));
 }
 
 const yes = fc.constant(true as const);

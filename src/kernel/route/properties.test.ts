@@ -1,7 +1,7 @@
 /** decode(encode(x)) = x for everything rtnetlink, and decoding never ends in another error. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { readGolden } from '../../../test/golden/read.ts';
 import { formatIp, maskBytes } from '../../lib/ip.ts';
 import { DecodeError } from '../netlink/attr.ts';
@@ -76,7 +76,7 @@ for (const length of [4, 16] as const) {
           { requiredKeys: [] },
         ),
       )
-      .map(([always, sometimes]) => ({ ...always, ...sometimes }) as Route);
+      .map(([always, sometimes]) => ({ ...always, ...sometimes }));
     fc.assert(
       fc.property(route, (one) => assert.deepEqual(decodeRoute(replaceRoute(one).body), one)),
     );
@@ -105,7 +105,7 @@ for (const length of [4, 16] as const) {
           { requiredKeys: [] },
         ),
       )
-      .map(([a, b]) => ({ family: length === 4 ? 'ipv4' : 'ipv6', ...a, ...b }) as RoutingRule);
+      .map(([a, b]) => ({ family: length === 4 ? 'ipv4' : 'ipv6', ...a, ...b }));
     fc.assert(
       fc.property(rule, (one) =>
         assert.deepEqual(decodeRoutingRule(addRoutingRule(one).body), one),
