@@ -2,6 +2,8 @@
 export const dnsLimits = {
   /** Encoded answers kept for names of our own; a few hundred bytes each. */
   answersMax: 10_000,
+  /** Longer ones are made anew: all together then hold no more than 40 MB, and mostly 2. */
+  answerBytesMax: 4096,
   /** Entries of each half of the cache for outside names, as CoreDNS has (D83). */
   cacheEntriesMax: 9984,
   /** An outside answer lives this long at least and at most (D84, `cache 30`). */

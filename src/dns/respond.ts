@@ -109,7 +109,8 @@ export class Responder {
     const sections = this.#inside(found);
     // Not yet synced, a denial is not worth keeping; and an opcode is part of a kept reply.
     if (isQuery && isKeepable(question) && rcodeOf(sections) !== RCODE.SERVFAIL) {
-      this.#keep(query, sections, generation);
+      const kept = this.#keep(query, sections, generation, bytesMax);
+      if (kept !== undefined) return kept;
     }
     return this.#encode(query, sections, bytesMax);
   }
@@ -125,10 +126,17 @@ export class Responder {
     return { flags: FLAG.AA | rcode, authorities: [soaRecord(zones, zone)] };
   }
 
-  /** Keeps the reply as it would go to a client without EDNS, if it is whole. */
-  #keep(query: Query, sections: Sections, generation: number): void {
+  /** Keeps the reply as it would go to a client without EDNS, and makes this client's from it. */
+  #keep(
+    query: Query,
+    sections: Sections,
+    generation: number,
+    bytesMax: number,
+  ): Buffer | undefined {
+    if (this.#templates.knows(query.question, generation)) return undefined;
     const whole = encodeMessage(message({ ...query, edns: undefined }, sections));
     this.#templates.keep(query.question, generation, whole);
+    return this.#templates.reply(query, generation, bytesMax);
   }
 
   #encode(query: Query, sections: Sections, bytesMax: number): Buffer {

@@ -1,7 +1,4 @@
 /** The cluster DNS server: sockets, stages, the feed from the API, probes; started and stopped as one. */
-import { networkInterfaces } from 'node:os';
-import { randomInt } from 'node:crypto';
-
 import type { Client } from '../client/client.ts';
 import { systemClock, type Clock } from '../lib/clock.ts';
 import { messageOf } from '../lib/errors.ts';
@@ -9,14 +6,13 @@ import type { Logger } from '../lib/log.ts';
 import { DnsCounters } from './counters.ts';
 import { startFeed, type Feed } from './feed.ts';
 import { servePage, type HttpPage } from './health.ts';
-import { dnsLimits } from './limits.ts';
+import { ownAddresses, withoutSelf } from './own-addresses.ts';
 import { Responder } from './respond.ts';
 import { listenTcp } from './tcp.ts';
 import { listenUdp, type Handle, type Listener } from './udp.ts';
 import { Forwarder } from './upstream/forwarder.ts';
-import { parseServer, type Server } from './upstream/servers.ts';
-import { CLASS, FLAG, TYPE, type Question } from './wire/message.ts';
-import { foldCase, nameOf } from './wire/name.ts';
+import { LoopProbe } from './upstream/loop-probe.ts';
+import { parseServer } from './upstream/servers.ts';
 import { ZoneData } from './zone/zone-data.ts';
 import { createZones, type PodRecords } from './zone/zones.ts';
 
@@ -198,76 +194,3 @@ function pagesOf(
   }
   return pages;
 }
-
-/** The addresses that NS records give: those bound, or all but loopback when all are bound. */
-function ownAddresses(listen: readonly HostPort[]): string[] {
-  const any = listen.some(({ host }) => host === '::' || host === '0.0.0.0');
-  if (!any) return listen.map(({ host }) => host).filter((host) => !isLoopback(host));
-  return Object.values(networkInterfaces())
-    .flatMap((addresses) => addresses ?? [])
-    .filter(({ internal, address }) => !internal && !address.startsWith('fe80:'))
-    .map(({ address }) => address);
-}
-
-function isLoopback(host: string): boolean {
-  return host === '::1' || host.startsWith('127.');
-}
-
-/** Asking ourselves would go round for ever: such an upstream is left out, and said so. */
-function withoutSelf(
-  servers: readonly Server[],
-  listen: readonly HostPort[],
-  log: Logger | undefined,
-): Server[] {
-  const own = new Set([...ownAddresses(listen), ...listen.map(({ host }) => host)]);
-  const anyHost = listen.some(({ host }) => host === '::' || host === '0.0.0.0');
-  const ports = new Set(listen.map(({ port }) => port));
-  return servers.filter((server) => {
-    const isSelf =
-      ports.has(server.port) && (own.has(server.host) || (anyHost && isLoopback(server.host)));
-    if (isSelf) log?.warn({ server }, 'upstream is this server itself, it is not used');
-    return !isSelf;
-  });
-}
-
-/** Finds out whether upstream sends questions back to us (D99). */
-class LoopProbe {
-  readonly #forwarder: Forwarder;
-  readonly #clock: Clock;
-  readonly #log: Logger | undefined;
-  readonly #question: Question;
-  #cancel: (() => void) | undefined;
-  #seen = 0;
-
-  constructor(forwarder: Forwarder, options: { clock: Clock; log: Logger | undefined }) {
-    this.#forwarder = forwarder;
-    this.#clock = options.clock;
-    this.#log = options.log;
-    const label = () => String(randomInt(2 ** 47));
-    const name = foldCase(nameOf([label(), label()])!);
-    this.#question = { name, type: TYPE.HINFO, class: CLASS.IN };
-  }
-
-  start(): void {
-    this.#cancel = this.#clock.after(dnsLimits.loopProbeMs, () => this.stop());
-    void this.#forwarder.resolve(this.#question, { flags: FLAG.RD, edns: false, dnssecOk: false });
-  }
-
-  stop(): void {
-    this.#cancel?.();
-    this.#cancel = undefined;
-  }
-
-  see({ name, type }: Question): void {
-    if (this.#cancel === undefined || type !== TYPE.HINFO) return;
-    if (foldCase(name) !== this.#question.name) return;
-    this.#seen += 1;
-    if (this.#seen <= loopSightsMax) return;
-    this.stop();
-    this.#forwarder.stop('loop');
-    this.#log?.error('Loop detected: upstream asks this server; outside names fail from now on');
-  }
-}
-
-/** CoreDNS allows two: a reload may ask again. */
-const loopSightsMax = 2;

@@ -2,22 +2,23 @@
  * Answers kept encoded: a known question costs a copy, an id and a new order of addresses. Pointers
  * into the question make owner names come out right by themselves.
  */
-import type { Query } from './query.ts';
+import { dnsLimits } from './limits.ts';
+import type { Edns, Query } from './query.ts';
 import { CLASS, FLAG, headerBytes, TYPE, type Question } from './wire/message.ts';
-import { cursorOver, readName, readU16 } from './wire/decode.ts';
+import { cursorOver, readName, readU16, type Cursor } from './wire/decode.ts';
 
 /** An encoded reply without OPT, and where in it the addresses stand that may change places. */
-type Template = {
-  readonly bytes: Uint8Array;
-  readonly start: number;
-  readonly size: number;
-  readonly count: number;
-};
+type Template = Block & { readonly bytes: Uint8Array };
+
+/** `count` records of `size` bytes each from `start` on. */
+type Block = { readonly start: number; readonly size: number; readonly count: number };
 
 export class AnswerTemplates {
   readonly #max: number;
   readonly #random: () => number;
-  #templates = new Map<string, Template>();
+  /** What is asked again moves from the old half to the new one; the rest goes with the old half. */
+  #fresh = new Map<string, Template | undefined>();
+  #old = new Map<string, Template | undefined>();
   #generation = -1;
 
   constructor(options: { readonly max: number; readonly random: () => number }) {
@@ -25,14 +26,10 @@ export class AnswerTemplates {
     this.#random = options.random;
   }
 
-  get size(): number {
-    return this.#templates.size;
-  }
-
   /** The reply to a question answered before in this generation of the data, if it fits. */
   reply(query: Query, generation: number, bytesMax: number): Buffer | undefined {
     if (generation !== this.#generation) return undefined;
-    const template = this.#templates.get(keyOf(query.question));
+    const template = this.#find(keyOf(query.question));
     if (template === undefined) return undefined;
     const { edns } = query;
     const { length } = template.bytes;
@@ -41,35 +38,48 @@ export class AnswerTemplates {
     const reply = Buffer.allocUnsafe(total);
     reply.set(template.bytes, 0);
     reply.writeUInt16BE(query.id, 0);
-    reply[2] = reply[2]! | ((query.flags >> 8) & 0x01);
-    reply[3] = reply[3]! | (query.flags & FLAG.CD);
+    reply.writeUInt16BE(reply.readUInt16BE(2) | (query.flags & copiedFlags), 2);
     if (template.count > 1) this.#shuffle(reply, template);
-    if (edns !== undefined) {
-      reply.writeUInt16BE(reply.readUInt16BE(10) + 1, 10);
-      let at = reply.writeUInt8(0, length);
-      at = reply.writeUInt16BE(TYPE.OPT, at);
-      at = reply.writeUInt16BE(edns.udpBytes, at);
-      at = reply.writeUInt32BE(edns.dnssecOk ? 0x8000 : 0, at);
-      at = reply.writeUInt16BE(edns.options.length, at);
-      reply.set(edns.options, at);
-    }
+    if (edns !== undefined) appendOpt(reply, length, edns);
     return reply;
+  }
+
+  /** Whether the question was kept, or tried to, in this generation. */
+  knows(question: Question, generation: number): boolean {
+    if (generation !== this.#generation) return false;
+    const key = keyOf(question);
+    return this.#fresh.has(key) || this.#old.has(key);
   }
 
   /** Keeps an encoded reply that has no OPT and is whole. */
   keep(question: Question, generation: number, reply: Buffer): void {
-    if (generation !== this.#generation || this.#templates.size >= this.#max) {
-      this.#templates = new Map();
+    if (generation !== this.#generation) {
+      this.#old = new Map();
+      this.#fresh = new Map();
       this.#generation = generation;
     }
     const bytes = new Uint8Array(reply);
-    const id = 0;
-    bytes[0] = id;
-    bytes[1] = id;
-    bytes[2] = bytes[2]! & ~(FLAG.RD >> 8);
-    bytes[3] = bytes[3]! & ~FLAG.CD;
-    const block = addressBlock(bytes);
-    if (block !== undefined) this.#templates.set(keyOf(question), { bytes, ...block });
+    const header = Buffer.from(bytes.buffer, 0, headerBytes);
+    header.writeUInt16BE(0, 0);
+    header.writeUInt16BE(header.readUInt16BE(2) & ~copiedFlags, 2);
+    const block = bytes.length > dnsLimits.answerBytesMax ? undefined : addressBlock(bytes);
+    this.#put(keyOf(question), block === undefined ? undefined : { bytes, ...block });
+  }
+
+  #find(key: string): Template | undefined {
+    const fresh = this.#fresh.get(key);
+    if (fresh !== undefined) return fresh;
+    const old = this.#old.get(key);
+    if (old !== undefined) this.#put(key, old);
+    return old;
+  }
+
+  #put(key: string, template: Template | undefined): void {
+    if (this.#fresh.size >= this.#max / 2) {
+      this.#old = this.#fresh;
+      this.#fresh = new Map();
+    }
+    this.#fresh.set(key, template);
   }
 
   #shuffle(reply: Buffer, { start, size, count }: Template): void {
@@ -78,6 +88,19 @@ export class AnswerTemplates {
       if (other !== last) swap(reply, start + other * size, start + last * size, size);
     }
   }
+}
+
+/** These bits of the query come back in the reply (D62). */
+const copiedFlags = FLAG.RD | FLAG.CD;
+
+function appendOpt(reply: Buffer, from: number, edns: Edns): void {
+  reply.writeUInt16BE(reply.readUInt16BE(10) + 1, 10);
+  let at = reply.writeUInt8(0, from);
+  at = reply.writeUInt16BE(TYPE.OPT, at);
+  at = reply.writeUInt16BE(edns.udpBytes, at);
+  at = reply.writeUInt32BE(edns.dnssecOk ? 0x8000 : 0, at);
+  at = reply.writeUInt16BE(edns.options.length, at);
+  reply.set(edns.options, at);
 }
 
 function keyOf({ name, type }: Question): string {
@@ -93,36 +116,45 @@ function swap(bytes: Buffer, a: number, b: number, size: number): void {
 }
 
 /**
- * The run of equally long address records that makes up the answer. Undefined: this answer cannot
- * be shuffled as bytes, and must be made anew each time.
+ * The addresses that may be shuffled as bytes: all of one section, side by side, equally long, and
+ * each owner a pointer to somewhere before them. Undefined: this reply must be made anew each time.
  */
-function addressBlock(
-  bytes: Uint8Array,
-): { start: number; size: number; count: number } | undefined {
+function addressBlock(bytes: Uint8Array): Block | undefined {
   const cursor = cursorOver(bytes);
   cursor.at = 6;
-  const [answers, , additionals] = [readU16(cursor), readU16(cursor), readU16(cursor)];
-  if (additionals > 1) return undefined;
-  cursor.at = headerBytes;
+  const counts = [readU16(cursor), readU16(cursor), readU16(cursor)];
   readName(cursor);
   cursor.at += 4;
-  const { at: start } = cursor;
-  if (answers < 2) return { start, size: 0, count: 0 };
-  const sizes = new Set<number>();
-  for (let left = answers; left > 0; left -= 1) {
+  const sections = counts.map((count) => readAddresses(cursor, count));
+  const many = sections.filter(({ length }) => length > 1);
+  if (many.length === 0) return { start: 0, size: 0, count: 0 };
+  const [first, ...rest] = many[0]!;
+  const { at: start, size } = first!;
+  const regular = rest.every((next, index) => {
+    return next.size === size && next.at === start + (index + 1) * size;
+  });
+  const owners = many[0]!.every(({ at }) => bytes[at]! >= 0xc0 && pointerAt(bytes, at) < start);
+  if (many.length > 1 || !regular || !owners || size > spare.length) return undefined;
+  return { start, size, count: many[0]!.length };
+}
+
+function pointerAt(bytes: Uint8Array, at: number): number {
+  return ((bytes[at]! & 0x3f) << 8) | bytes[at + 1]!;
+}
+
+/** Where the address records of a section stand. */
+function readAddresses(cursor: Cursor, count: number): { at: number; size: number }[] {
+  const found: { at: number; size: number }[] = [];
+  for (let left = count; left > 0; left -= 1) {
     const { at } = cursor;
     readName(cursor);
     const type = readU16(cursor);
     cursor.at += 6;
     const length = readU16(cursor);
     cursor.at += length;
-    if (type !== TYPE.A && type !== TYPE.AAAA) return undefined;
-    sizes.add(cursor.at - at);
+    if (type === TYPE.A || type === TYPE.AAAA) found.push({ at, size: cursor.at - at });
   }
-  const [size] = sizes;
-  return sizes.size === 1 && size! <= spare.length
-    ? { start, size: size!, count: answers }
-    : undefined;
+  return found;
 }
 
 /** Only questions of this class are kept: the key leaves it out. */
