@@ -27,8 +27,11 @@ export function selfPaths(): string[] {
   return [packageFile()];
 }
 
-/** A small young generation and compact code: these processes are idle most of the time. */
-const memoryFlags = ['--max-semi-space-size=1', '--optimize-for-size'];
+/**
+ * A small young generation: these processes are idle most of the time. With 1 MiB all of them together
+ * take 30 MB less and the collections at start 20 % more CPU.
+ */
+const memoryFlags = ['--max-semi-space-size=4'];
 
 /** Starts a component under its supervisor, detached from us; its output goes to its log. */
 export function startComponent(
@@ -74,6 +77,7 @@ function componentEnvironment(): NodeJS.ProcessEnv {
     'LANG',
     'TZ',
     'NODE_COMPILE_CACHE',
+    'NODE_OPTIONS',
     'FAIRLEAD_LOG',
     'FAIRLEAD_ROOT',
   ];

@@ -1,10 +1,13 @@
 /** Waiting for a new lab to answer, with light requests of our own: this is the way to the first second. */
-import { Resolver } from 'node:dns/promises';
+import { createSocket } from 'node:dgram';
 import { readFileSync } from 'node:fs';
 import { Agent, request } from 'node:https';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { messageOf, WorldError } from '../lib/errors.ts';
-import { formatHostPort } from '../lib/ip.ts';
+import { assert, messageOf, WorldError } from '../lib/errors.ts';
+import { decodeMessage } from '../dns/wire/decode.ts';
+import { encodeMessage } from '../dns/wire/encode.ts';
+import { CLASS, FLAG, rcodeOf, TYPE } from '../dns/wire/message.ts';
+import { nameOf } from '../dns/wire/name.ts';
 import type { Node } from '../api/types.ts';
 import type { LabConfig } from './config.ts';
 import { keyFiles } from './keys.ts';
@@ -45,28 +48,54 @@ export function isReady(node: Node): boolean {
   );
 }
 
-/** Asks the cluster's DNS for the API's own Service, from the host and through the virtual IP. */
+/**
+ * Asks the cluster's DNS for the API's own Service, from the host and through the virtual IP. A question
+ * sent before the rule is there is lost, so it is sent again and again: a resolver would wait for seconds.
+ */
 export async function askDns(lab: LabConfig, deadline: number): Promise<void> {
-  const name = `kubernetes.default.svc.${lab.clusterDomain}`;
-  await until(deadline, `DNS of lab "${lab.name}"`, undefined, async () => {
-    const resolver = new Resolver({ timeout: 100, tries: 1 });
-    resolver.setServers([formatHostPort(lab.clusterDns[0]!, 53)]);
-    const addresses =
-      lab.families[0] === 'ipv4' ? await resolver.resolve4(name) : await resolver.resolve6(name);
-    return addresses.length > 0;
+  const address = lab.clusterDns[0]!;
+  const name = nameOf(['kubernetes', 'default', 'svc', ...lab.clusterDomain.split('.')]);
+  assert(name !== undefined, 'the name of the API is a name');
+  const type = lab.families[0] === 'ipv4' ? TYPE.A : TYPE.AAAA;
+  const packet = encodeMessage({
+    id: 1,
+    flags: FLAG.RD,
+    questions: [{ name, type, class: CLASS.IN }],
+    answers: [],
+    authorities: [],
+    additionals: [],
   });
+  const socket = createSocket(address.includes(':') ? 'udp6' : 'udp4');
+  let found = 'no answer came';
+  let answered = false;
+  socket.on('message', (reply) => {
+    const message = decodeMessage(reply);
+    answered = message.answers.length > 0;
+    found = `it answers ${name} with rcode ${rcodeOf(message)}`;
+  });
+  socket.on('error', (error) => (found = error.message));
+  try {
+    await until(deadline, `DNS of lab "${lab.name}"`, undefined, () => {
+      if (!answered) socket.send(packet, 53, address);
+      return answered || new Error(found);
+    });
+  } finally {
+    socket.close();
+  }
 }
 
 async function until(
   deadline: number,
   what: string,
   paths: LabPaths | undefined,
-  ask: () => Promise<boolean>,
+  ask: () => Promise<boolean> | boolean | Error,
 ): Promise<void> {
   let last: unknown;
   while (performance.now() < deadline && !hasGivenUp(paths)) {
     try {
-      if (await ask()) return;
+      const answer = await ask();
+      if (answer === true) return;
+      if (answer !== false) last = answer;
     } catch (error) {
       last = error;
     }
