@@ -84,11 +84,8 @@ for (const [name, want] of Object.entries(shortNames)) {
 }
 
 test('[A7] the category all', () => {
-  const all = [
-    ...['', 'apps'].flatMap(
-      (group) => (apiResourceList(group, 'v1') as { resources: Entry[] }).resources,
-    ),
-  ]
+  const all = ['', 'apps']
+    .flatMap((group) => (apiResourceList(group, 'v1') as { resources: Entry[] }).resources)
     .filter(({ categories }) => categories?.includes('all'))
     .map(({ name }) => name);
   assert.deepEqual(all, ['pods', 'services', 'deployments', 'replicasets', 'statefulsets']);

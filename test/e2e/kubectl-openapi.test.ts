@@ -31,6 +31,7 @@ import { applyPatch, patchKindOf } from '../../src/api/patch/index.ts';
 import { resources } from '../../src/api/resources.ts';
 import { ApiError, failure } from '../../src/api/status.ts';
 import { invalid, validateCreate } from '../../src/api/validation/index.ts';
+import { messageOf } from '../../src/lib/errors.ts';
 import { kubectlBinaries } from './harness.ts';
 
 const objects = new Map<string, KubeObject>();
@@ -52,7 +53,7 @@ async function answer(request: IncomingMessage, response: ServerResponse): Promi
     }
   } catch (error) {
     const { status } =
-      error instanceof ApiError ? error : failure(500, 'InternalError', `${error}`);
+      error instanceof ApiError ? error : failure(500, 'InternalError', messageOf(error));
     response.writeHead(status.code ?? 500, { 'content-type': 'application/json' });
     response.end(JSON.stringify(status));
   }

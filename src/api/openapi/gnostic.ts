@@ -4,17 +4,19 @@
  */
 import type { Schema } from './definitions.ts';
 
-type Bytes = Uint8Array;
+/** Chunks to be joined once at the end: a schema is nested ten deep. */
+type Bytes = { readonly length: number; readonly chunks: readonly Uint8Array[] };
 
 /** Encodes what our own documents contain: paths, operations, query parameters, definitions. */
 export function encodeGnostic(document: Schema): Uint8Array {
   const info = document.info as { title: string; version: string };
-  return message([
+  const { chunks } = message([
     text(1, document.swagger as string),
     bytes(2, message([text(1, info.title), text(2, info.version)])),
     bytes(8, message(named(2, document.paths as Record<string, Schema>, encodePathItem))),
     bytes(9, message(named(1, document.definitions as Record<string, Schema>, encodeSchema))),
   ]);
+  return Buffer.concat(chunks);
 }
 
 /** `NamedX { name = 1; value = 2; }`, repeated in `field`. */
@@ -123,25 +125,27 @@ function extensions(field: number, object: Schema): Bytes[] {
 const encoder = new TextEncoder();
 
 function message(parts: readonly Bytes[]): Bytes {
-  return Buffer.concat(parts);
+  const chunks = parts.flatMap((part) => part.chunks);
+  return { length: parts.reduce((sum, { length }) => sum + length, 0), chunks };
 }
 
 function text(field: number, value: string | undefined): Bytes {
-  return bytes(field, encoder.encode(value ?? ''));
+  const chunk = encoder.encode(value ?? '');
+  return bytes(field, { length: chunk.length, chunks: [chunk] });
 }
 
-function bytes(field: number, value: Bytes): Bytes {
-  return Buffer.concat([varint((field << 3) | 2), varint(value.length), value]);
+function bytes(field: number, { length, chunks }: Bytes): Bytes {
+  const head = Uint8Array.from([...varint((field << 3) | 2), ...varint(length)]);
+  return { length: head.length + length, chunks: [head, ...chunks] };
 }
 
 function flag(field: number): Bytes {
-  return Buffer.concat([varint(field << 3), varint(1)]);
+  return { length: 2, chunks: [Uint8Array.from([field << 3, 1])] };
 }
 
-function varint(value: number): Bytes {
+function varint(value: number): number[] {
   const out: number[] = [];
   let rest = value;
   for (; rest >= 0x80; rest >>>= 7) out.push((rest & 0x7f) | 0x80);
-  out.push(rest);
-  return Uint8Array.from(out);
+  return [...out, rest];
 }
