@@ -61,7 +61,8 @@ function noiseFigure(): Figure {
     const started = performance.now();
     let sum = 0;
     for (let index = 0; index < 2_000_000; index += 1) sum += index % 7;
-    return performance.now() - started + sum * 0;
+    // The sum is used, so that the loop cannot be left out.
+    return sum > 0 ? performance.now() - started : 0;
   }).toSorted((a, b) => a - b);
   return {
     name: 'noise of the machine (p90 over median of a fixed loop)',

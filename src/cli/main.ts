@@ -9,7 +9,7 @@ enableCompileCache();
 const [name = '', ...args] = process.argv.slice(2);
 
 /** Processes of a lab; a person never types these. */
-const components: Record<string, () => Promise<{ run(args: string[]): Promise<void> }>> = {
+const components: Record<string, () => Promise<{ run: (args: string[]) => Promise<void> }>> = {
   server: () => import('./server.ts'),
   agent: () => import('./agent.ts'),
   dns: () => import('./dns.ts'),
