@@ -34,9 +34,9 @@ const order: readonly NamespaceKind[] = ['net', 'uts', 'ipc', 'pid', 'mnt'];
  */
 export function within<T>(namespaces: Namespaces, work: () => T): T {
   const kinds = order.filter((kind) => namespaces[kind] !== undefined);
-  for (const kind of kinds) homeOf(kind);
   const directory = process.cwd();
   if (kinds.includes('mnt')) detachDirectory();
+  for (const kind of kinds) homeOf(kind);
   const entered = kinds.map((kind) => ({ kind, fd: openTarget(namespaces[kind]) }));
   try {
     const made = entered.filter(({ fd }) => fd === undefined);
@@ -68,10 +68,12 @@ function goHome(kinds: readonly NamespaceKind[], directory: string): void {
 
 const homes = new Map<NamespaceKind, number>();
 
+/** Proves, before anything is entered, that this thread may come back (EPERM: another owner). */
 function homeOf(kind: NamespaceKind): number {
   let fd = homes.get(kind);
   if (fd === undefined) {
     fd = openSync(`/proc/thread-self/ns/${kind}`, 'r');
+    setns(fd, flagOf[kind]);
     homes.set(kind, fd);
   }
   return fd;

@@ -5,7 +5,12 @@
 import { rmSync } from 'node:fs';
 import { createServer, type Socket } from 'node:net';
 import { messageOf } from '../../lib/errors.ts';
-import { lineReader, type EchoContainer, type EchoReply, type EchoRequest } from './echo-protocol.ts';
+import {
+  lineReader,
+  type EchoContainer,
+  type EchoReply,
+  type EchoRequest,
+} from './echo-protocol.ts';
 import { serveEcho, type EchoServer } from './echo-server.ts';
 
 /** With no container and no agent it ends after this long. */

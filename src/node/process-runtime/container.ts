@@ -1,6 +1,14 @@
 /** Starts a container: its namespaces, its root, its first process, and the record of it all. */
 import { spawn, type ChildProcess } from 'node:child_process';
-import { closeSync, mkdirSync, openSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  fchownSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  writeFileSync,
+} from 'node:fs';
 import { dirname } from 'node:path';
 import { openPipe } from '../../kernel/ffi/process.ts';
 import { fresh, within, type Namespaces } from '../../kernel/namespace/within.ts';
@@ -8,6 +16,7 @@ import { type ContainerSpec } from '../runtime.ts';
 import { checkCommand, launch, tool } from './command.ts';
 import { type RuntimePaths } from './paths.ts';
 import { identify, type ProcessId } from './process-table.ts';
+import { effectiveUser } from './rights.ts';
 import { enterRoot, type RootSpec } from './root.ts';
 
 /** What is known of a container after a restart of the agent. */
@@ -39,7 +48,7 @@ const PLACEHOLDER = "trap 'sleep 2; echo 0 >&3; exit 0' TERM; while :; do read -
 
 /** `mount` of the container's own /proc; its settings are no toy for root without rights. */
 export function mountProc(spec: ContainerSpec): string {
-  const mode = spec.user === 0 && !spec.privileged ? 'ro' : 'rw';
+  const mode = effectiveUser(spec) === 0 && !spec.privileged ? 'ro' : 'rw';
   return `${tool('mount')} -t proc -o ${mode},nosuid,nodev,noexec proc /proc 2>/dev/null`;
 }
 
@@ -66,6 +75,8 @@ function spawnInside(options: StartOptions): ChildProcess {
   mkdirSync(dirname(files.stdout), { recursive: true, mode: 0o700 });
   const stdout = openSync(files.stdout, 'a', 0o600);
   const stderr = openSync(files.stderr, 'a', 0o600);
+  // A program may open /dev/stdout again, which the owner of the file can.
+  for (const fd of [stdout, stderr]) fchownSync(fd, effectiveUser(spec), 0);
   const exit = openSync(paths.exitFile(spec.id), 'w', 0o600);
   const pipe = command === undefined ? openPipe() : undefined;
   try {

@@ -24,11 +24,18 @@ export type EchoClientOptions = {
   readonly command: readonly string[];
 };
 
+/** The echo host ended before it answered. */
+class HostLost extends WorldError {
+  constructor() {
+    super('ECHO', 'Cannot serve an echo container: the echo host has ended');
+  }
+}
+
 /** Keeps the echo host serving for exactly the containers it was told of. */
 export class EchoClient {
   readonly #options: EchoClientOptions;
   readonly #wanted = new Map<string, EchoContainer>();
-  readonly #waiting = new Map<number, (reply: EchoReply) => void>();
+  readonly #waiting = new Map<number, (reply: EchoReply | HostLost) => void>();
   #socket: Promise<Socket> | undefined;
   #sequence = 0;
   #retryMs = 50;
@@ -42,7 +49,11 @@ export class EchoClient {
   async add(container: EchoContainer): Promise<void> {
     this.#wanted.set(container.id, container);
     try {
-      await this.#request({ verb: 'add', container });
+      await this.#request({ verb: 'add', container }).catch((error: unknown) => {
+        // A host that dies meanwhile is started again, once.
+        if (!(error instanceof HostLost)) throw error;
+        return this.#request({ verb: 'add', container });
+      });
     } catch (error) {
       this.#wanted.delete(container.id);
       throw error;
@@ -83,7 +94,8 @@ export class EchoClient {
       this.#waiting.set(sequence, (reply) => {
         this.#waiting.delete(sequence);
         if (this.#waiting.size === 0) socket.unref();
-        if (reply.error === undefined) resolve(reply);
+        if (reply instanceof HostLost) reject(reply);
+        else if (reply.error === undefined) resolve(reply);
         else reject(new WorldError('ECHO', `Cannot serve an echo container: ${reply.error}`));
       });
       socket.write(`${JSON.stringify({ ...request, sequence })}\n`);
@@ -131,8 +143,7 @@ export class EchoClient {
   /** The host has died: nobody serves until there is a new one. */
   #lost(): void {
     this.#socket = undefined;
-    const waiting = [...this.#waiting];
-    for (const [sequence, take] of waiting) take({ sequence, error: 'the echo host has ended' });
+    for (const take of this.#waiting.values()) take(new HostLost());
     if (this.#wanted.size === 0 || this.#closed) return;
     setTimeout(() => {
       this.#connection().catch(() => this.#lost());

@@ -1,6 +1,6 @@
 /** Runs a command inside a container: `kubectl exec`. */
 import { spawn, type ChildProcess } from 'node:child_process';
-import { closeSync } from 'node:fs';
+import { closeSync, fchownSync } from 'node:fs';
 import { Socket } from 'node:net';
 import { join } from 'node:path';
 import { ReadStream } from 'node:tty';
@@ -11,6 +11,8 @@ import { within, type Namespaces } from '../../kernel/namespace/within.ts';
 import { type ExecSession, type ExecSpec } from '../runtime.ts';
 import { checkCommand, launch, tool } from './command.ts';
 import { mountProc, type ContainerRecord } from './container.ts';
+
+import { effectiveUser } from './rights.ts';
 
 export type ExecTarget = {
   readonly record: ContainerRecord;
@@ -28,6 +30,9 @@ function execWithPipes(target: ExecTarget, spec: ExecSpec): ExecSession {
   const input = spec.stdin ? openPipe() : undefined;
   const output = openPipe();
   const errors = openPipe();
+  // A command may open /dev/stdout again, which the owner of the pipe can.
+  const user = effectiveUser(target.record.spec);
+  for (const { write } of [output, errors]) fchownSync(write, user, 0);
   const ours = [input?.write, output.read, errors.read];
   const theirs = [input?.read, output.write, errors.write];
   let child: ChildProcess;
@@ -68,6 +73,7 @@ function execWithTerminal(target: ExecTarget, spec: ExecSpec): ExecSession {
   const { child, master } = enter(target, () => {
     const pty = openPty();
     try {
+      fchownSync(pty.slave, effectiveUser(target.record.spec), 0);
       const { file, args, options } = commandLine(target, spec, { TERM: 'xterm' });
       const stdio = [pty.slave, pty.slave, pty.slave];
       const line = ['--ctty', file, ...args];

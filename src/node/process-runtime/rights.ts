@@ -50,6 +50,11 @@ function capabilitySet(capabilities: ContainerSpec['capabilities']): string {
   return ['-all', ...added.map((name) => `+${name}`)].join();
 }
 
+/** The user that the container's processes run as in the end. */
+export function effectiveUser(spec: Pick<ContainerSpec, 'user'>): number {
+  return ownIds().users(spec.user) ? spec.user : 0;
+}
+
 let known: IdRange | undefined;
 
 /** Reads the id maps of this process once. */

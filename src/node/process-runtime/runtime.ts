@@ -89,6 +89,7 @@ export class ProcessRuntime implements Runtime {
     });
     mkdirSync(this.#paths.podsDir, { recursive: true, mode: 0o700 });
     mkdirSync(this.#paths.stagingDir, { recursive: true });
+    mkdirSync(options.logsDir, { recursive: true, mode: 0o700 });
   }
 
   refuses(image: string): string | undefined {
