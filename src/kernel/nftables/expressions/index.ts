@@ -139,14 +139,26 @@ export function formatExpression(expression: Expression): string {
 /** Whether two lists do the same; what has been counted does not matter. */
 export function sameExpressions(a: readonly Expression[], b: readonly Expression[]): boolean {
   if (a.length !== b.length) return false;
-  const left = encodeExpressions(a.map(withoutCounts));
-  const right = encodeExpressions(b.map(withoutCounts));
+  const left = encodeExpressions(a.map(canonical));
+  const right = encodeExpressions(b.map(canonical));
   return Buffer.compare(left, right) === 0;
 }
 
-function withoutCounts(expression: Expression): Expression {
-  if (expression.kind === 'counter') return { kind: 'counter' };
-  if (expression.kind !== 'quota') return expression;
-  const { consumed: _, ...quota } = expression;
-  return quota;
+/** Without what the kernel counts, and with what it fills in. */
+function canonical(expression: Expression): Expression {
+  switch (expression.kind) {
+    case 'counter':
+      return { kind: 'counter' };
+    case 'quota': {
+      const { consumed: _, ...quota } = expression;
+      return quota;
+    }
+    case 'log':
+      return expression.group === undefined ? { level: LOG_LEVEL, ...expression } : expression;
+    default:
+      return expression;
+  }
 }
+
+/** `LOGLEVEL_WARNING`, which the kernel takes when a rule names none. */
+const LOG_LEVEL = 4;
