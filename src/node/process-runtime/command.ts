@@ -42,7 +42,7 @@ export function launch(
  */
 export function isHarmless(name: string): boolean {
   if (!/^[A-Za-z_]\w*$/.test(name)) return false;
-  return !/^(LD_|GLIBC|GCONV|MALLOC|LIB|LC_|LANG|LOC|NLS|RES_|RESOLV|HOSTALIASES|TMP|TZ|GETCONF|ENV$|BASH|SHELLOPTS|PS\d|IFS|CDPATH|PPID|PWD|OPT|OLDPWD)/.test(
+  return !/^(LD_|GLIBC|GCONV|MALLOC|LIB|LC_|LANG|LOC|NIS|NLS|RES_|RESOLV|HOSTALIASES|TMP|TZ|GETCONF|ENV$|BASH|SHELLOPTS|PS\d|IFS|CDPATH|PPID|PWD|OPT|OLDPWD)/.test(
     name,
   );
 }

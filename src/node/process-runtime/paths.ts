@@ -9,9 +9,10 @@ export type ContainerName = {
 
 /** Takes `<podUid>/<container name>/<attempt>` apart; throws RangeError when it is not one. */
 export function parseContainerId(id: string): ContainerName {
-  const match = /^([\w.-]+)\/([\w.-]+)\/(\d+)$/.exec(id);
+  // Names start with a letter or a digit, so that no part of a path means "up".
+  const match = /^(\w[\w.-]*)\/(\w[\w.-]*)\/(\d+)$/.exec(id);
   const [, podUid, name, attempt] = match ?? [];
-  if (podUid === undefined || name === undefined || attempt === undefined || /^\.+$/.test(podUid)) {
+  if (podUid === undefined || name === undefined || attempt === undefined) {
     throw new RangeError(`"${id}" is not a container id`);
   }
   return { podUid, name, attempt };
