@@ -38,10 +38,10 @@ const TOKEN_PATH = '/var/run/secrets/kubernetes.io/serviceaccount';
 const TOKEN_SECONDS = 3607;
 
 /** ServiceAccount, DefaultTolerationSeconds and Priority, as kube-apiserver has them on by default. */
-export function admitPod(pod: Pod, transaction: Transaction): void {
+export function admitPod(pod: Pod, transaction: Transaction, tolerationSeconds: number): void {
   const { spec } = pod;
   admitServiceAccount(pod, transaction);
-  spec.tolerations = withDefaultTolerations(spec.tolerations ?? []);
+  spec.tolerations = withDefaultTolerations(spec.tolerations ?? [], tolerationSeconds);
   Object.assign(spec, { priority: 0, preemptionPolicy: 'PreemptLowerPriority' });
 }
 
@@ -110,9 +110,10 @@ function volumeSuffix(): string {
   return Array.from({ length: 5 }, () => letters[randomInt(letters.length)]).join('');
 }
 
-const TOLERATED_SECONDS = 300;
-
-function withDefaultTolerations(given: readonly Toleration[]): Toleration[] {
+function withDefaultTolerations(
+  given: readonly Toleration[],
+  tolerationSeconds: number,
+): Toleration[] {
   const tolerations = [...given];
   for (const key of ['node.kubernetes.io/not-ready', 'node.kubernetes.io/unreachable']) {
     const covered = given.some(
@@ -121,12 +122,7 @@ function withDefaultTolerations(given: readonly Toleration[]): Toleration[] {
         (toleration.effect === 'NoExecute' || !toleration.effect),
     );
     if (covered) continue;
-    tolerations.push({
-      key,
-      operator: 'Exists',
-      effect: 'NoExecute',
-      tolerationSeconds: TOLERATED_SECONDS,
-    });
+    tolerations.push({ key, operator: 'Exists', effect: 'NoExecute', tolerationSeconds });
   }
   return tolerations;
 }

@@ -24,6 +24,8 @@ export type ApiContext = {
   readonly store: Store;
   readonly clock: Clock;
   readonly allocator: ServiceAllocator;
+  /** How long new pods tolerate a lost node unless they say otherwise. */
+  readonly defaultTolerationSeconds: number;
   /** Makes a token for the service account (A100). */
   issueToken(account: Key, request: TokenRequest): Promise<TokenRequest>;
 };

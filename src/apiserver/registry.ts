@@ -94,7 +94,7 @@ export function decideCreate(
   initMetadata(resource, object, context.clock);
   prepareCreate(resource, object);
   applyDefaults(resource, object);
-  admitCreate(resource, object, transaction);
+  admitCreate(context, resource, object, transaction);
   const validate = () => validateCreate(resource, object);
   allocateFor(context, resource, { next: object, current: undefined }, validate, transaction);
   return { kind: 'put', object };

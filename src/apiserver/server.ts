@@ -35,6 +35,8 @@ export type ApiServerOptions = {
   readonly serviceAccountKey?: string;
   /** For requests to the nodes' agents; absent: no logs and no exec. */
   readonly kubeletClientTls?: NodeTls;
+  /** How long new pods tolerate a lost node unless they say otherwise; 300, as in kube-apiserver. */
+  readonly defaultTolerationSeconds?: number;
   readonly clock?: Clock;
   readonly log?: Logger;
 };
@@ -62,6 +64,7 @@ export async function startApiServer(options: ApiServerOptions): Promise<ApiServ
     store,
     clock,
     allocator,
+    defaultTolerationSeconds: options.defaultTolerationSeconds ?? 300,
     issueToken(account, request) {
       if (tokens !== undefined) return tokens.issue(account, request);
       throw failure(503, 'ServiceUnavailable', 'this server has no key to sign tokens with');

@@ -17,10 +17,15 @@ export function prepareCreate(resource: Resource, object: AnyObject): void {
 const STATUS_ON_CREATE = new Set(['Node']);
 
 /** After defaults, inside the write: what depends on other objects. */
-export function admitCreate(resource: Resource, object: AnyObject, transaction: Transaction): void {
+export function admitCreate(
+  context: ApiContext,
+  resource: Resource,
+  object: AnyObject,
+  transaction: Transaction,
+): void {
   if (resource !== resources.pods) return;
   const pod = object as unknown as Pod;
-  admitPod(pod, transaction);
+  admitPod(pod, transaction, context.defaultTolerationSeconds);
   pod.status = { phase: 'Pending', qosClass: qosClassOf(pod) };
 }
 

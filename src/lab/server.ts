@@ -40,6 +40,7 @@ export async function runServer(paths: LabPaths): Promise<void> {
     kubeletClientTls: pair(files.kubeletClient),
     serviceAccountKey: read(files.serviceAccountKey),
     serviceCidrs: lab.serviceCidrs,
+    defaultTolerationSeconds,
     advertise: { addresses: lab.hostIPs, port: apiPortInLab },
     log,
   });
