@@ -99,11 +99,6 @@ export function nameOfErrno(errno: number): string {
   return names.get(errno) ?? `errno ${errno}`;
 }
 
-/** The number behind a name such as `EAGAIN`. */
-export function errnoOf(name: ErrnoName): number {
-  return ERRNO[name];
-}
-
 /** Error numbers this program tells apart (include/uapi/asm-generic/errno-base.h, errno.h). */
 export const ERRNO = {
   EPERM: 1,
@@ -141,8 +136,6 @@ export const ERRNO = {
   ECONNREFUSED: 111,
   EHOSTUNREACH: 113,
 } as const;
-
-export type ErrnoName = keyof typeof ERRNO;
 
 /** Numbers that libuv, and so koffi, has no name for. */
 const MORE_NAMES = {

@@ -11,9 +11,6 @@ assert(endianness() === 'LE', 'netlink messages are written for little-endian ma
 
 const TEXT = new TextEncoder();
 
-/** No attribute can be longer: its length field has 16 bits and counts the 4 bytes of header. */
-export const ATTR_PAYLOAD_BYTES_MAX = 0xffff - 4;
-
 export class ByteWriter {
   #bytes: Uint8Array<ArrayBuffer>;
   #view: DataView;

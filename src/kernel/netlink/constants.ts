@@ -2,17 +2,13 @@
 
 export const NETLINK_ROUTE = 0;
 export const NETLINK_NETFILTER = 12;
-export const NETLINK_GENERIC = 16;
 
-export const NLMSG_NOOP = 1;
 export const NLMSG_ERROR = 2;
 export const NLMSG_DONE = 3;
 export const NLMSG_OVERRUN = 4;
 
 export const NLM_F_REQUEST = 0x1;
-export const NLM_F_MULTI = 0x2;
 export const NLM_F_ACK = 0x4;
-export const NLM_F_ECHO = 0x8;
 /** The kernel's state changed while it was dumped: the dump must be read again. */
 export const NLM_F_DUMP_INTR = 0x10;
 
@@ -26,9 +22,6 @@ export const NLM_F_REPLACE = 0x100;
 export const NLM_F_EXCL = 0x200;
 export const NLM_F_CREATE = 0x400;
 export const NLM_F_APPEND = 0x800;
-
-/** Modifier of requests that delete: do not walk into what hangs below. */
-export const NLM_F_NONREC = 0x100;
 
 /** Flags of an error or acknowledgement. */
 export const NLM_F_CAPPED = 0x100;

@@ -26,7 +26,6 @@ export const NFT_MSG_GETGEN = 16;
 /** Deletions that do not mind if the object is not there (kernel >= 6.3). */
 export const NFT_MSG_DESTROYTABLE = 26;
 export const NFT_MSG_DESTROYCHAIN = 27;
-export const NFT_MSG_DESTROYRULE = 28;
 export const NFT_MSG_DESTROYSET = 29;
 export const NFT_MSG_DESTROYSETELEM = 30;
 
@@ -80,9 +79,7 @@ export const NFT_SET_INTERVAL = 4;
 export const NFT_SET_MAP = 8;
 export const NFT_SET_TIMEOUT = 16;
 export const NFT_SET_EVAL = 32;
-export const NFT_SET_OBJECT = 64;
 export const NFT_SET_CONCAT = 128;
-export const NFT_SET_EXPR = 256;
 
 export const NFT_SET_ELEM_INTERVAL_END = 1;
 export const NFT_SET_ELEM_CATCHALL = 2;

@@ -2,7 +2,6 @@
 
 export const AF_UNSPEC = 0;
 export const AF_INET = 2;
-export const AF_BRIDGE = 7;
 export const AF_INET6 = 10;
 
 export const RTM_NEWLINK = 16;
@@ -39,7 +38,6 @@ export const IFLA_LINKINFO = 18;
 export const IFLA_AF_SPEC = 26;
 export const IFLA_NET_NS_FD = 28;
 export const IFLA_EXT_MASK = 29;
-export const IFLA_CARRIER = 33;
 export const IFLA_LINK_NETNSID = 37;
 
 export const IFLA_INFO_KIND = 1;
@@ -89,8 +87,6 @@ export const RT_TABLE_LOCAL = 255;
 
 export const RTPROT_UNSPEC = 0;
 export const RTPROT_KERNEL = 2;
-export const RTPROT_BOOT = 3;
-export const RTPROT_STATIC = 4;
 /** Marks the routes this program made: `ip route show proto 70`. Nobody else has the number. */
 export const RTPROT_FAIRLEAD = 70;
 
