@@ -68,11 +68,6 @@ export function libcRaw(name: string, result: LibcType, parameters: LibcType[]):
   };
 }
 
-/** The address of the bytes, for structures that hold pointers; keep the view alive meanwhile. */
-export function addressOf(bytes: ArrayBufferView): bigint {
-  return koffi.address(bytes);
-}
-
 /** Calls back on the event loop whenever the descriptor is readable, until the result is called. */
 export function onReadable(fd: number, callback: () => void): () => void {
   let open = true;
