@@ -42,7 +42,7 @@ test('everything is there after closing and opening', async () => {
   assert.throws(() => store.watch(configmaps, { since: 2 }, () => undefined), /too old/);
 });
 
-const refused: { name: string; code: string; text: RegExp; make(path: string): void }[] = [
+const refused: { name: string; code: string; text: RegExp; make: (path: string) => void }[] = [
   {
     name: 'a file that is no database',
     code: 'DATABASE_CORRUPT',

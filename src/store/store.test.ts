@@ -4,7 +4,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 
-import fc from 'fast-check';
+import {
+  array,
+  assert as assertProperty,
+  asyncProperty,
+  constantFrom,
+  option,
+  record,
+} from 'fast-check';
 
 import type { KubeObject } from '../api/meta.ts';
 import { resources } from '../api/resources.ts';
@@ -133,10 +140,10 @@ for (const { name, open } of stores) {
     await put(store, 'b', '1');
     await put(store, 'a', '2');
     const seen: Change[] = [];
-    const { backlog, close } = store.watch(configmaps, { since: 1 }, (c) => seen.push(...c));
-    assert.deepEqual(texts(backlog), ['ADDED b 2', 'MODIFIED a 3']);
+    const watch = store.watch(configmaps, { since: 1 }, (c) => seen.push(...c));
+    assert.deepEqual(texts(watch.backlog), ['ADDED b 2', 'MODIFIED a 3']);
     await put(store, 'c', '1');
-    close();
+    watch.close();
     await put(store, 'd', '1');
     assert.deepEqual(texts(seen), ['ADDED c 4']);
   });
@@ -174,7 +181,7 @@ for (const { name, open } of stores) {
 test('what is shared is frozen', async () => {
   using store = createMemoryStore();
   const { stored } = await put(store, 'a', '1');
-  assert.throws(() => ((stored?.object as ConfigMap).data!.value = '2'), TypeError);
+  assert.throws(() => ((stored!.object as ConfigMap).data!.value = '2'), TypeError);
 });
 
 test('a commit that fails refuses its writes, undoes them, and the store goes on', async () => {
@@ -230,11 +237,11 @@ test('with a backend that takes its time, writes wait for the commit and share t
 });
 
 /** One turn's worth of writes on a handful of names. */
-const batches = fc.array(
-  fc.array(
-    fc.record({
-      name: fc.constantFrom('a', 'b', 'c'),
-      value: fc.option(fc.constantFrom('1', '2'), { nil: undefined }),
+const batches = array(
+  array(
+    record({
+      name: constantFrom('a', 'b', 'c'),
+      value: option(constantFrom('1', '2'), { nil: undefined }),
     }),
     { maxLength: 4 },
   ),
@@ -242,8 +249,8 @@ const batches = fc.array(
 );
 
 test('property: the store is a map, its history leads from any version to the present', async () => {
-  await fc.assert(
-    fc.asyncProperty(batches, async (turns) => {
+  await assertProperty(
+    asyncProperty(batches, async (turns) => {
       using store = createMemoryStore();
       const model = new Map<string, string>();
       const snapshots: { revision: number; state: [string, string][] }[] = [];
@@ -257,7 +264,7 @@ test('property: the store is a map, its history leads from any version to the pr
           if (value === undefined) model.delete(name);
           else model.set(name, value);
         }
-        const state = [...model].sort();
+        const state = sorted(model);
         assert.deepEqual(stateOf(store.list(configmaps)), state);
         snapshots.push({ revision: store.revision, state });
       }
@@ -269,11 +276,15 @@ test('property: the store is a map, its history leads from any version to the pr
           if (type === 'DELETED') replayed.delete(stored.name);
           else replayed.set(stored.name, valueOf(stored));
         }
-        assert.deepEqual([...replayed].sort(), [...model].sort());
+        assert.deepEqual(sorted(replayed), sorted(model));
       }
     }),
   );
 });
+
+function sorted(map: ReadonlyMap<string, string>): [string, string][] {
+  return [...map].sort(([a], [b]) => (a < b ? -1 : 1));
+}
 
 function stateOf(stored: readonly Stored[]): [string, string][] {
   return stored.map((item) => [item.name, valueOf(item)]);
