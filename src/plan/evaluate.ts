@@ -66,8 +66,11 @@ export function evaluate(plan: ForwardingPlan, packet: Packet): Outcome {
   const masquerade = masquerades(frontend, origin);
   const endpoints = chosen.map((target) => ({
     ...target,
-    // A pod that reaches itself must see its own answer come back through the node (P26).
-    masquerade: masquerade || (target.local && target.address === packet.source),
+    masquerade:
+      // What comes from elsewhere and ends on the node itself leaves by no interface.
+      (masquerade && (origin === 'node' || !plan.node.addresses.includes(target.address))) ||
+      // A pod that reaches itself must see its own answer come back through the node (P26).
+      (target.local && target.address === packet.source),
   }));
   return { verdict: 'dnat', origin, frontend, endpoints };
 }

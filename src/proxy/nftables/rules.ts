@@ -7,7 +7,7 @@
  * sticky id); 6-10 what `frontends` says: class and timeout to enter by, class and timeout for
  * others, number of the port; 11-14 follow that number as the rest of a key.
  */
-import { ICMPX, registerAt, type Expression } from '../../kernel/nftables/index.ts';
+import { registerAt, type Expression } from '../../kernel/nftables/index.ts';
 import type { IpFamily } from '../../lib/ip.ts';
 import { ENTRY_SHIFT, LOCAL_SLOTS, SOURCE_BITS, type Class } from './classes.ts';
 import { poolWord } from './pools.ts';
@@ -36,6 +36,9 @@ const WORD = {
   client: 11,
 } as const;
 
+/** RFC 792: type 3 code 3; RFC 4443 §3.1: type 1 code 4 (P95). */
+const ICMP_PORT_UNREACHABLE = 3;
+const ICMPV6_PORT_UNREACHABLE = 4;
 const FIB_LOCAL = 2;
 const CT_NEW = 8;
 const CT_DNAT = 32;
@@ -239,11 +242,9 @@ function postroutingRules(family: IpFamily): Rule[] {
 // ---- refusals
 
 function refuseRules(family: IpFamily): Rule[] {
-  const unreachable: Expression = {
-    kind: 'reject',
-    type: 'icmpx',
-    code: ICMPX.portUnreachable,
-  };
+  // `icmpx` is for tables of both families: in ours the kernel would only drop (nft_reject_ipv4.c).
+  const code = family === 'ipv4' ? ICMP_PORT_UNREACHABLE : ICMPV6_PORT_UNREACHABLE;
+  const unreachable: Expression = { kind: 'reject', type: 'icmp', code };
   return [
     [...loadFrontend(family), lookup('dropped', WORD.frontend), verdict('drop')],
     [...loadFrontend(family), lookup('rejected', WORD.frontend), unreachable],
