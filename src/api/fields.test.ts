@@ -174,3 +174,23 @@ test('times become UTC seconds, quantities canonical', () => {
   const { spec } = object as unknown as { spec: { containers: { resources: object }[] } };
   assert.deepEqual(spec.containers[0]?.resources, { requests: { cpu: '100m', memory: '1Gi' } });
 });
+
+test('an object without metadata gets an empty one, options do not', () => {
+  for (const metadata of [undefined, null]) {
+    const { object } = conform(read({ apiVersion: 'v1', kind: 'Pod', metadata }), 'Strict');
+    assert.deepEqual(object.metadata, {});
+  }
+  const options = { apiVersion: 'v1', kind: 'DeleteOptions', gracePeriodSeconds: 0 };
+  assert.deepEqual(conform(read(options), 'Strict').object, options);
+});
+
+test('[A46] a key named __proto__ is a key like any other', () => {
+  const body =
+    '{"apiVersion":"v1","kind":"ConfigMap","data":{"__proto__":"x"},"__proto__":{"a":1}}';
+  const decoded = decodeBody('application/json', new TextEncoder().encode(body));
+  const { object, warnings } = conform(decoded, 'Warn');
+  assert.deepEqual(warnings, ['unknown field "__proto__"']);
+  assert.equal(Object.getPrototypeOf(object), Object.prototype);
+  const { data } = object as unknown as { data: object };
+  assert.deepEqual(Object.entries(data), [['__proto__', 'x']]);
+});

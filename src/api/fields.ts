@@ -46,6 +46,8 @@ export function conform(
     if (error instanceof TypeFault) throw cannotHandle(decoded, error.message);
     throw error;
   }
+  // Everything after this may count on metadata, even where the name is still to be made.
+  if (type.fields.get('metadata')?.type === 'meta/v1.ObjectMeta') object.metadata ??= {};
   if (mode === 'Ignore') return { object: object as unknown as KubeObject, warnings: [] };
   const faults = [
     ...walk.unknown.map((path) => `unknown field "${path}"`),
