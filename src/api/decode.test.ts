@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
+import { assert as check, json, property, uint8Array } from 'fast-check';
+
 import { decodeBody } from './decode.ts';
 import { ApiError } from './status.ts';
 
@@ -230,3 +232,30 @@ for (const { name, kind, raw, want } of corners) {
     assert.deepEqual(object, want);
   });
 }
+
+test('[A46] property: JSON as a serializer writes it has no duplicates', () => {
+  check(
+    property(json(), (body) => {
+      for (const value of [body, JSON.stringify({ a: JSON.parse(body) as unknown }, null, 2)]) {
+        const wrapped = text(`{"x":${value}}`);
+        assert.deepEqual(decodeBody('application/json', wrapped).duplicates, []);
+      }
+    }),
+  );
+});
+
+test('[A22] property: broken protobuf is refused, never a crash', () => {
+  const pod = (raw: Uint8Array) =>
+    envelope('v1', 'Pod', Buffer.from(raw.subarray(0, 100)).toString('hex'));
+  check(
+    property(uint8Array({ maxLength: 100 }), (raw) => {
+      for (const bytes of [raw, Buffer.concat([Buffer.from('k8s\0'), raw]), pod(raw)]) {
+        try {
+          decodeBody('application/vnd.kubernetes.protobuf', bytes);
+        } catch (error) {
+          assert.ok(error instanceof ApiError && error.code === 400, String(error));
+        }
+      }
+    }),
+  );
+});

@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { canonicalQuantity } from './quantity.ts';
+import { assert as check, constantFrom, integer, nat, property } from 'fast-check';
+
+import { canonicalQuantity, quantityNanos } from './quantity.ts';
 
 // From the doc comment and tests of apimachinery/pkg/api/resource.
 const cases: [text: string, want: string | undefined][] = [
@@ -43,3 +45,18 @@ const cases: [text: string, want: string | undefined][] = [
 for (const [text, want] of cases) {
   test(`quantity "${text}"`, () => assert.equal(canonicalQuantity(text), want));
 }
+
+test('property: the canonical spelling means the same and stays as it is', () => {
+  const suffix = constantFrom('', 'm', 'k', 'M', 'G', 'Ki', 'Mi', 'Gi', 'e3');
+  check(
+    property(integer({ min: -5000, max: 5000 }), nat(999), suffix, (whole, fraction, unit) => {
+      const text = `${whole}.${fraction}${unit}`;
+      const canonical = canonicalQuantity(text) ?? '';
+      assert.equal(canonicalQuantity(canonical), canonical, text);
+      // Only the binary form rounds, and only up to the next whole number.
+      const change = (quantityNanos(canonical) ?? 0n) - (quantityNanos(text) ?? 0n);
+      const most = unit.endsWith('i') ? 1_000_000_000n : 0n;
+      assert.ok((change < 0n ? -change : change) <= most, `${text} became ${canonical}`);
+    }),
+  );
+});
