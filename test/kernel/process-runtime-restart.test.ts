@@ -1,15 +1,17 @@
 /** Agents that die: what they leave behind, and what the next one makes of it. */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { readFileSync, rmSync } from 'node:fs';
-import { join } from 'node:path';
+import { readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { basename, join } from 'node:path';
 import { test } from 'node:test';
+import { createProcessRuntime } from '../../src/node/process-runtime/runtime.ts';
 import {
   attempt,
   container,
   eventually,
   makeNode,
   makeWorld,
+  runToEnd,
   sandbox,
   shell,
   traces,
@@ -153,3 +155,30 @@ async function runAndKill(directory: string, delay: number): Promise<void> {
   agent.kill('SIGKILL');
   await new Promise((resolve) => agent.once('close', resolve));
 }
+
+test('the image fairlead/dns runs this program from a directory that is hidden otherwise', async () => {
+  // The test's directory lies in /tmp, which every container has one of its own of.
+  const world = makeWorld();
+  const program = join(world.directory, 'self');
+  writeFileSync(program, '#!/bin/sh\necho "running $@"; ls /tmp; cat /etc/passwd | wc -l\n', {
+    mode: 0o755,
+  });
+  shell(`chmod 755 ${world.directory}`);
+  const runtime = createProcessRuntime({
+    runtimeDir: join(world.directory, 'run'),
+    logsDir: join(world.directory, 'logs'),
+    nodeName: 'node-1',
+    version: 'test',
+    selfCommand: [program],
+    selfPaths: [program],
+  });
+  await runtime.createSandbox(sandbox('a', 2));
+  const spec = container('a', '', { image: 'fairlead/dns', command: [], args: ['--flag'] });
+  const { output } = await runToEnd(runtime, spec);
+  const lines = shell('cat /etc/passwd | wc -l');
+  assert.equal(output, `running dns --flag\n${basename(world.directory)}\n${lines}\n`);
+  await runtime.removeSandbox('a');
+  runtime[Symbol.dispose]();
+  world.runtime[Symbol.dispose]();
+  world.clean();
+});

@@ -14,7 +14,6 @@ import {
   type ContainerState,
   type ExecSession,
   type ExecSpec,
-  type Mount,
   type Runtime,
   type SandboxSpec,
 } from '../runtime.ts';
@@ -32,6 +31,7 @@ import {
   readSandbox,
   type SandboxTools,
 } from './sandbox.ts';
+import { showSelf } from './self.ts';
 import { observe } from './states.ts';
 
 export type ProcessRuntimeOptions = {
@@ -106,13 +106,15 @@ export class ProcessRuntime implements Runtime {
     await deleteSandbox(this.#tools, podUid);
   }
 
-  async start(spec: ContainerSpec): Promise<void> {
+  async start(asked: ContainerSpec): Promise<void> {
+    const { selfPaths, selfCommand } = this.#options;
+    const spec = showSelf(asked, { selfPaths, hidden: this.#hidden() });
     if (this.#containers.get(spec.id)?.state.kind === 'running') return;
     const sandbox = readSandbox(this.#paths, spec.podUid);
     if (sandbox === undefined) {
       throw new WorldError('NO_SANDBOX', `Cannot start container "${spec.name}": no sandbox`);
     }
-    const command = commandOf(spec, this.#options.selfCommand);
+    const command = commandOf(spec, selfCommand);
     const { child, record } = startContainer({
       spec,
       command,
@@ -120,7 +122,7 @@ export class ProcessRuntime implements Runtime {
       root: {
         stagingDir: this.#paths.stagingDir,
         hidden: this.#hidden(),
-        mounts: [...spec.mounts, ...this.#selfMounts(spec)],
+        mounts: spec.mounts,
         readOnly: spec.readOnlyRootFilesystem,
         privileged: spec.privileged,
       },
@@ -302,15 +304,6 @@ export class ProcessRuntime implements Runtime {
       log: this.#paths.rawLogs(spec.id).stdout,
       ...(!hostNetwork && { netns: this.#paths.pin(spec.podUid, 'net') }),
     };
-  }
-
-  /** Our own program, where the container would not see it otherwise. */
-  #selfMounts(spec: ContainerSpec): Mount[] {
-    if (builtInImage(spec.image) !== 'dns') return [];
-    const covered = ['/root', '/run', '/tmp', '/var/tmp', ...this.#hidden()];
-    return this.#options.selfPaths
-      .filter((path) => covered.some((directory) => path.startsWith(`${directory}/`)))
-      .map((path) => ({ source: path, target: path, readOnly: true }));
   }
 
   #hidden(): readonly string[] {
