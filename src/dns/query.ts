@@ -8,7 +8,6 @@ import {
   type Cursor,
 } from './wire/decode.ts';
 import {
-  CLASS,
   FLAG,
   headerBytes,
   OPCODE,
@@ -149,9 +148,4 @@ export function replyOpt(edns: Edns, rcode: number): ResourceRecord {
 /** How long a reply over UDP may be (RFC 6891 §6.2.3). */
 export function udpRoom(edns: Edns | undefined): number {
   return Math.max(plainUdpBytesMax, edns?.udpBytes ?? 0);
-}
-
-/** Classes the zones answer; all others have no data here (D66). */
-export function isInternet(question: Question): boolean {
-  return question.class === CLASS.IN;
 }
