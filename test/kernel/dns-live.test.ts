@@ -328,6 +328,18 @@ test('[D102 D104] metrics carry CoreDNS names', async () => {
   assert.ok(line('coredns_kubernetes_dns_programming_duration_seconds_bucket{le="0.001"}'));
 });
 
+test('one wildcard address takes both families, over UDP and TCP', async () => {
+  await using server = await startServer({ client, listen: [{ host: '::', port: 0 }] });
+  await server.synced;
+  const { port } = server.at;
+  for (const host of ['127.0.0.1', '::1']) {
+    for (const tcp of [false, true]) {
+      const reply = await ask({ host, port }, 'web.ns.svc.cluster.local. A', { tcp });
+      assert.equal(reply.answers[0]?.data, '10.96.0.4');
+    }
+  }
+});
+
 test('a port that is taken is said by name', async () => {
   await using server = await startServer({ client });
   await assert.rejects(
