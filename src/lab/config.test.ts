@@ -4,7 +4,7 @@ import { UserError } from '../lib/errors.ts';
 import { parseCidr } from '../lib/ip.ts';
 import { planLab, type HostFacts, type LabRequest } from './config.ts';
 
-const emptyHost: HostFacts = { routes: [], labs: [] };
+const emptyHost: HostFacts = { routes: [], links: [], links: [], labs: [] };
 const plain: LabRequest = { name: 'lab', nodes: 3, ipFamily: 'ipv4' };
 
 test('the defaults are those of the README', () => {
@@ -32,7 +32,7 @@ test('a second lab takes other ranges than the first', () => {
     cidr: parseCidr(text)!,
     device: first.bridge,
   }));
-  const second = planLab({ ...plain, name: 'other' }, { routes, labs: [first] }, 6444);
+  const second = planLab({ ...plain, name: 'other' }, { routes, links: [], labs: [first] }, 6444);
   assert.deepEqual(
     [second.index, second.serviceCidrs, second.podCidrs],
     [1, ['10.97.0.0/16'], ['10.243.0.0/16']],
@@ -91,13 +91,13 @@ const refusals: {
   {
     name: 'a host route in the way',
     request: {},
-    host: { routes: [{ cidr: parseCidr('10.96.4.0/24')!, device: 'vpn0' }], labs: [] },
+    host: { routes: [{ cidr: parseCidr('10.96.4.0/24')!, device: 'vpn0' }], links: [], labs: [] },
     message: /--service-cidr 10.96.0.0\/16 overlaps the host's route to 10.96.4.0\/24 by vpn0/,
   },
   {
     name: 'a v6 host route in the way',
     request: { ipFamily: 'ipv6' },
-    host: { routes: [{ cidr: parseCidr('fd00:10::/32')!, device: 'vpn0' }], labs: [] },
+    host: { routes: [{ cidr: parseCidr('fd00:10::/32')!, device: 'vpn0' }], links: [], labs: [] },
     message: /overlaps the host's route to fd00:10::\/32/,
   },
 ];

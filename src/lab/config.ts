@@ -13,6 +13,7 @@ import {
   type Cidr,
   type IpFamily,
 } from '../lib/ip.ts';
+import { labRoots } from './paths.ts';
 
 export type IpFamilyChoice = 'ipv4' | 'ipv6' | 'dual';
 
@@ -57,6 +58,8 @@ export type LabConfig = {
 export type HostFacts = {
   /** Every route but the default ones, and every address's own network. */
   readonly routes: readonly { readonly cidr: Cidr; readonly device: string }[];
+  /** Names of all links. */
+  readonly links: readonly string[];
   /** Labs that exist. */
   readonly labs: readonly LabConfig[];
 };
@@ -93,6 +96,10 @@ export function planLab(request: LabRequest, host: HostFacts, apiPort: number): 
   };
   checkRanges(request, chosen);
   checkHost(request.name, chosen, host);
+  const nodes = Array.from({ length: request.nodes }, (_, at) =>
+    planNode(at, chosen.node, chosen.pod),
+  );
+  checkLinks(request.name, [bridgeName(index), ...nodes.map((n) => hostLink(index, n))], host);
   return {
     version: 1,
     name: request.name,
@@ -102,12 +109,12 @@ export function planLab(request: LabRequest, host: HostFacts, apiPort: number): 
     serviceCidrs: chosen.service.map(formatCidr),
     podCidrs: chosen.pod.map(formatCidr),
     nodeCidrs: chosen.node.map(formatCidr),
-    bridge: `fairlead${index}`,
+    bridge: bridgeName(index),
     hostIPs: chosen.node.map((cidr) => addressAt(cidr, 1)),
     clusterDomain: 'cluster.local',
     clusterDns: chosen.service.map((cidr) => addressAt(cidr, 10)),
     apiPort,
-    nodes: Array.from({ length: request.nodes }, (_, at) => planNode(at, chosen.node, chosen.pod)),
+    nodes,
   };
 }
 
@@ -122,6 +129,25 @@ export function planNode(
     ips: nodeCidrs.map((cidr) => addressAt(cidr, 11 + at)),
     podCidrs: podCidrs.map((cidr) => formatCidr(subnetAt(cidr, podPrefixLength[cidr.family], at))),
   };
+}
+
+function bridgeName(index: number): string {
+  return `fairlead${index}`;
+}
+
+/** The host's end of a node's veth pair: at most 15 characters. */
+export function hostLink(index: number, node: LabNode): string {
+  return `fl${index}-${node.name.replace('node-', 'n')}`;
+}
+
+function checkLinks(name: string, wanted: readonly string[], host: HostFacts): void {
+  const clash = wanted.find((link) => host.links.includes(link));
+  if (clash === undefined) return;
+  throw new UserError(
+    'LINK_EXISTS',
+    `Cannot bring up lab "${name}": the host has a link "${clash}" already, of no lab in ${labRoots().state}`,
+    { hint: `If it is left from a lab that is gone: ip link delete ${clash}` },
+  );
 }
 
 function checkName(name: string): void {

@@ -2,20 +2,21 @@
 import { existsSync } from 'node:fs';
 import { UserError } from '../lib/errors.ts';
 import { labPaths } from './paths.ts';
-import { listLabs, readLab } from './state.ts';
-import { removeLab } from './teardown.ts';
-import { removeRemains } from './up.ts';
+import { listLabs, readLabLoosely } from './state.ts';
+import { removeLab, removeRemains } from './teardown.ts';
 
 /** Removes one lab; `UserError` when there is none of that name. */
 export async function down(name: string): Promise<void> {
   const paths = labPaths(name);
   if (listLabs().includes(name)) {
-    await removeLab(readLab(paths), paths);
+    const lab = readLabLoosely(paths);
+    if (lab === undefined) await removeRemains(paths);
+    else await removeLab(lab, paths);
     return;
   }
   // An `up` that died before it wrote its configuration leaves a bare directory.
-  if (existsSync(paths.state)) {
-    removeRemains(paths);
+  if (existsSync(paths.state) || existsSync(paths.runtime)) {
+    await removeRemains(paths);
     return;
   }
   const others = listLabs();

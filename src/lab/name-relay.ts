@@ -22,8 +22,14 @@ export async function startNameRelay(addresses: readonly string[], log: Logger):
   for (const host of addresses) {
     const handle = async (packet: Uint8Array, transport: 'udp' | 'tcp') =>
       await relay(packet, transport, log);
-    await listenUdp({ host, port: 53 }, handle);
-    await listenTcp({ host, port: 53 }, handle, systemClock);
+    try {
+      await listenUdp({ host, port: 53 }, handle);
+      await listenTcp({ host, port: 53 }, handle, systemClock);
+    } catch (error) {
+      // A name server of the host on every address answers on ours too, then.
+      if ((error as NodeJS.ErrnoException).code !== 'EADDRINUSE') throw error;
+      log.warn({ host }, 'the host itself serves names on port 53 of this address');
+    }
   }
 }
 

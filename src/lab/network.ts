@@ -20,7 +20,7 @@ import {
 } from '../kernel/route/index.ts';
 import { assert } from '../lib/errors.ts';
 import { parseCidr } from '../lib/ip.ts';
-import type { HostFacts, LabConfig, LabNode } from './config.ts';
+import { hostLink, type HostFacts, type LabConfig, type LabNode } from './config.ts';
 import { nodeNamespaces, type LabPaths } from './paths.ts';
 
 /** Every route of the host but the default ones: what a lab's ranges must not overlap. */
@@ -34,6 +34,12 @@ export function hostRoutes(): HostFacts['routes'] {
     const index = route.linkIndex ?? route.nextHops?.[0]?.linkIndex ?? 0;
     return [{ cidr, device: names.get(index) ?? 'no link' }];
   });
+}
+
+/** Names that a lab's own links cannot have any more. */
+export function hostLinks(): readonly string[] {
+  using connection = new RouteConnection();
+  return connection.links().map((link) => link.name);
 }
 
 /** The bridge, the host's addresses on it, and the loopback where a private network has it down. */
@@ -76,7 +82,10 @@ export function createNode(lab: LabConfig, node: LabNode, paths: LabPaths): void
 /** Unplugs a node and lets go of its namespaces; nothing when there are none. */
 export function removeNode(lab: LabConfig, node: LabNode, paths: LabPaths): void {
   using connection = new RouteConnection();
-  connection.ensure(deleteLink(hostLink(lab, node)), `delete link "${hostLink(lab, node)}"`);
+  connection.ensure(
+    deleteLink(hostLink(lab.index, node)),
+    `delete link "${hostLink(lab.index, node)}"`,
+  );
   const namespaces = nodeNamespaces(paths, node.name);
   unpinNamespace(namespaces.net);
   unpinNamespace(namespaces.uts);
@@ -95,7 +104,7 @@ function connectNode(lab: LabConfig, node: LabNode, netFile: string): void {
     const kind = { kind: 'veth', peer: { name: 'eth0', netnsFd } } as const;
     const masterIndex = indexOf(connection, lab.bridge);
     connection.apply(
-      addLink({ name: hostLink(lab, node), kind, masterIndex, up: true }),
+      addLink({ name: hostLink(lab.index, node), kind, masterIndex, up: true }),
       `connect node "${node.name}" to "${lab.bridge}"`,
     );
   } finally {
@@ -166,11 +175,6 @@ function setNodeSysctls(lab: LabConfig): void {
     writeSysctl(`net.ipv6.conf.${conf}.accept_redirects`, 0);
     writeSysctl(`net.ipv6.conf.${conf}.accept_ra`, 0);
   }
-}
-
-/** The host's end of a node's veth pair: at most 15 characters. */
-function hostLink(lab: LabConfig, node: LabNode): string {
-  return `fl${lab.index}-${node.name.replace('node-', 'n')}`;
 }
 
 /** A fixed address, so that the bridge does not take another one with each port that joins. */

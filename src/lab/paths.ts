@@ -1,5 +1,6 @@
 /** Where a lab keeps its things. Both trees vanish with `down`. */
-import { join } from 'node:path';
+import { homedir } from 'node:os';
+import { isAbsolute, join, resolve } from 'node:path';
 
 export type LabPaths = {
   /** Lives as long as the lab: database, keys, logs, configuration. */
@@ -10,12 +11,23 @@ export type LabPaths = {
 
 export type LabRoots = { readonly state: string; readonly runtime: string };
 
-/** The system's own places for root, the user's for anybody else. */
-export function labRoots(env: NodeJS.ProcessEnv = process.env): LabRoots {
-  const own = env.FAIRLEAD_ROOT;
-  if (own !== undefined && own !== '')
-    return { state: join(own, 'state'), runtime: join(own, 'run') };
-  return { state: '/var/lib/fairlead', runtime: '/run/fairlead' };
+/** The system's own places for root, one directory of the user's for anybody else. */
+export function labRoots(): LabRoots {
+  const own = ownRoot();
+  return own === undefined
+    ? { state: '/var/lib/fairlead', runtime: '/run/fairlead' }
+    : { state: join(own, 'state'), runtime: join(own, 'run') };
+}
+
+/** The directory that holds all labs of an unprivileged user, or of whoever names one. */
+export function ownRoot(): string | undefined {
+  const { FAIRLEAD_ROOT: named, XDG_STATE_HOME: states } = process.env;
+  if (named !== undefined && named !== '') return resolve(named);
+  if (process.getuid?.() === 0) return undefined;
+  // XDG Base Directory Specification 0.8.
+  const base =
+    states !== undefined && isAbsolute(states) ? states : join(homedir(), '.local/state');
+  return join(base, 'fairlead');
 }
 
 export function labPaths(name: string, roots: LabRoots = labRoots()): LabPaths {

@@ -1,6 +1,8 @@
 /** Ports of the host's loopback. */
 import { once } from 'node:events';
 import { createServer } from 'node:net';
+import { formatHostPort } from '../lib/ip.ts';
+import { apiPortInLab } from './config.ts';
 import { UserError } from '../lib/errors.ts';
 
 const firstApiPort = 6443;
@@ -26,10 +28,20 @@ export async function requirePort(port: number): Promise<void> {
   );
 }
 
-async function isFree(port: number): Promise<boolean> {
+/** Throws unless the API can listen on the host's address in the lab: something may have every address. */
+export async function requireLabPort(address: string): Promise<void> {
+  if (await isFree(apiPortInLab, address)) return;
+  throw new UserError(
+    'PORT_TAKEN',
+    `Cannot serve the API on ${formatHostPort(address, apiPortInLab)}: something listens on that port of every address`,
+    { hint: `See which: ss -ltnp 'sport = :${apiPortInLab}'` },
+  );
+}
+
+async function isFree(port: number, address = '127.0.0.1'): Promise<boolean> {
   const server = createServer();
   try {
-    server.listen(port, '127.0.0.1');
+    server.listen(port, address);
     await once(server, 'listening');
     return true;
   } catch (error) {

@@ -102,7 +102,7 @@ export function findComponent(paths: LabPaths, component: string): ComponentProc
     throw error;
   }
   const [supervisor = 0, main = 0] = text.trim().split(' ').map(Number);
-  const ours = (pid: number) => commandLineOf(pid).includes(paths.runtime);
+  const ours = (pid: number) => commandLineOf(pid).split('\0').includes(paths.runtime);
   return {
     supervisor: ours(supervisor) ? supervisor : undefined,
     main: ours(main) ? main : undefined,
@@ -154,6 +154,16 @@ export function isAlive(pid: number): boolean {
   }
 }
 
+/** The supervisors and components of a lab, by the directory that their command line names. */
+export function processesOfLab(paths: LabPaths): number[] {
+  return readdirSync('/proc').flatMap((entry) => {
+    const pid = Number(entry);
+    const args = Number.isInteger(pid) ? commandLineOf(pid).split('\0') : [];
+    const at = args.indexOf('--runtime');
+    return at > 0 && args[at + 1] === paths.runtime && isAlive(pid) ? [pid] : [];
+  });
+}
+
 /** Every process whose network namespace is one of `inodes`. */
 export function processesIn(inodes: ReadonlySet<number>): number[] {
   return readdirSync('/proc').flatMap((entry) => {
@@ -182,7 +192,7 @@ export function namespaceInode(file: string): number | undefined {
 
 function commandLineOf(pid: number): string {
   try {
-    return readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ');
+    return readFileSync(`/proc/${pid}/cmdline`, 'utf8');
   } catch (error) {
     if (isGone(error)) return '';
     throw error;

@@ -19,9 +19,13 @@ const pauseMs = 10;
 /** After this long in the life of this process, a server without a process id has ended. */
 const supervisorStartsWithinMs = 2000;
 
-export async function waitForApi(lab: LabConfig, paths: LabPaths, deadline: number): Promise<void> {
+export async function waitForApi(
+  lab: LabConfig,
+  paths: LabPaths,
+  signal: AbortSignal,
+): Promise<void> {
   await until(
-    deadline,
+    signal,
     `API of lab "${lab.name}"`,
     paths,
     async () => (await get(lab, paths, '/readyz')) === 'ok',
@@ -31,9 +35,9 @@ export async function waitForApi(lab: LabConfig, paths: LabPaths, deadline: numb
 export async function waitForNodes(
   lab: LabConfig,
   paths: LabPaths,
-  deadline: number,
+  signal: AbortSignal,
 ): Promise<void> {
-  await until(deadline, `nodes of lab "${lab.name}"`, paths, async () => {
+  await until(signal, `nodes of lab "${lab.name}"`, paths, async () => {
     const { items } = JSON.parse(await get(lab, paths, '/api/v1/nodes')) as { items: Node[] };
     return items.filter(isReady).length >= lab.nodes.length;
   });
@@ -52,7 +56,7 @@ export function isReady(node: Node): boolean {
  * Asks the cluster's DNS for the API's own Service, from the host and through the virtual IP. A question
  * sent before the rule is there is lost, so it is sent again and again: a resolver would wait for seconds.
  */
-export async function askDns(lab: LabConfig, deadline: number): Promise<void> {
+export async function askDns(lab: LabConfig, signal: AbortSignal): Promise<void> {
   const address = lab.clusterDns[0]!;
   const name = nameOf(['kubernetes', 'default', 'svc', ...lab.clusterDomain.split('.')]);
   assert(name !== undefined, 'the name of the API is a name');
@@ -75,7 +79,7 @@ export async function askDns(lab: LabConfig, deadline: number): Promise<void> {
   });
   socket.on('error', (error) => (found = error.message));
   try {
-    await until(deadline, `DNS of lab "${lab.name}"`, undefined, () => {
+    await until(signal, `DNS of lab "${lab.name}"`, undefined, () => {
       if (!answered) socket.send(packet, 53, address);
       return answered || new Error(found);
     });
@@ -85,13 +89,13 @@ export async function askDns(lab: LabConfig, deadline: number): Promise<void> {
 }
 
 async function until(
-  deadline: number,
+  signal: AbortSignal,
   what: string,
   paths: LabPaths | undefined,
   ask: () => Promise<boolean> | boolean | Error,
 ): Promise<void> {
   let last: unknown;
-  while (performance.now() < deadline && !hasGivenUp(paths)) {
+  while (!signal.aborted && !hasGivenUp(paths)) {
     try {
       const answer = await ask();
       if (answer === true) return;
@@ -101,10 +105,11 @@ async function until(
     }
     await sleep(pauseMs);
   }
+  if (signal.reason instanceof WorldError) throw signal.reason;
   const log = paths === undefined ? '' : `; its log ends with: ${tailOf(logFile(paths, 'server'))}`;
   throw new WorldError(
     'NOT_READY',
-    `Cannot reach the ${what} in time: ${last === undefined ? 'it is not ready' : messageOf(last)}${log}`,
+    `Cannot reach the ${what}: ${last === undefined ? 'it is not ready' : messageOf(last)}${log}`,
     { cause: last },
   );
 }

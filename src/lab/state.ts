@@ -48,6 +48,18 @@ export function readLab(paths: LabPaths): LabConfig {
   return config;
 }
 
+/** What can be read of a lab to be removed, whatever version wrote it; undefined when nothing can. */
+export function readLabLoosely(paths: LabPaths): LabConfig | undefined {
+  try {
+    const config = JSON.parse(readFileSync(configFile(paths), 'utf8')) as Partial<LabConfig>;
+    const whole = typeof config.bridge === 'string' && Array.isArray(config.nodes);
+    return whole ? (config as LabConfig) : undefined;
+  } catch (error) {
+    if (error instanceof SyntaxError) return undefined;
+    throw error;
+  }
+}
+
 export function writeLab(paths: LabPaths, config: LabConfig): void {
   writePrivate(configFile(paths), `${JSON.stringify(config, null, 2)}\n`);
 }

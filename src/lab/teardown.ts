@@ -4,26 +4,30 @@ import { dirname, join } from 'node:path';
 import { unmount } from '../kernel/ffi/mount.ts';
 import type { LabConfig, LabNode } from './config.ts';
 import { removeBridge, removeNode } from './network.ts';
-import { nodeNamespaces, nodeRuntimeDir, type LabPaths } from './paths.ts';
+import { nodeNamespaces, nodeRuntimeDir, ownRoot, type LabPaths } from './paths.ts';
 import {
   endAll,
   findComponent,
   isAlive,
   namespaceInode,
   processesIn,
+  processesOfLab,
   signalAll,
 } from './processes.ts';
 
 /** Leaves nothing of the lab on the host. */
 export async function removeLab(lab: LabConfig, paths: LabPaths): Promise<void> {
-  const components = ['server', ...lab.nodes.map((node) => node.name)];
-  const supervised = components
-    .flatMap((component) => Object.values(findComponent(paths, component)))
-    .filter((pid) => pid !== undefined);
-  await killAll(supervised);
-  await killAll(lab.nodes.flatMap((node) => processesOfNode(node, paths)));
+  // Not by their pid files: an "up" that was killed may have started what has not written one yet.
+  await killAllOf(() => processesOfLab(paths));
+  await killAllOf(() => lab.nodes.flatMap((node) => processesOfNode(node, paths)));
   for (const node of lab.nodes) removeNode(lab, node, paths);
   removeBridge(lab);
+  removeFiles(paths);
+}
+
+/** Removes what can be found of a lab whose configuration is not there or cannot be read. */
+export async function removeRemains(paths: LabPaths): Promise<void> {
+  await killAllOf(() => processesOfLab(paths));
   removeFiles(paths);
 }
 
@@ -37,6 +41,11 @@ export async function powerOff(lab: LabConfig, node: LabNode, paths: LabPaths): 
   const dir = nodeRuntimeDir(paths, node.name);
   unmountBelow(dir);
   rmSync(dir, { recursive: true, force: true });
+}
+
+/** Again until none is left: one may have started another between the look and the kill. */
+async function killAllOf(look: () => number[]): Promise<void> {
+  for (let pids = look(); pids.length > 0; pids = look()) await killAll(pids);
 }
 
 async function killAll(pids: readonly number[]): Promise<void> {
@@ -60,6 +69,8 @@ function removeFiles(paths: LabPaths): void {
     rmSync(dir, { recursive: true, force: true });
     removeEmpty(dirname(dir));
   }
+  const own = ownRoot();
+  if (own !== undefined) removeEmpty(own);
 }
 
 /** The innermost first. */

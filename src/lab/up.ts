@@ -1,14 +1,14 @@
 /** `fairlead up`: from nothing to a cluster that answers, or nothing again. */
-import { existsSync, mkdirSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { mountFilesystem } from '../kernel/ffi/mount.ts';
 import { UserError, WorldError } from '../lib/errors.ts';
 import { formatHostPort } from '../lib/ip.ts';
 import { planLab, type LabConfig, type LabRequest } from './config.ts';
 import { writeKeys } from './keys.ts';
-import { createBridge, createNode, hostRoutes } from './network.ts';
+import { createBridge, createNode, hostLinks, hostRoutes } from './network.ts';
 import { kubeconfigFile, labPaths, labRoots, nodeNamespaces, type LabPaths } from './paths.ts';
-import { chooseApiPort, requirePort } from './ports.ts';
+import { chooseApiPort, requireLabPort, requirePort } from './ports.ts';
 import { startAgent, startServer } from './components.ts';
 import { Progress, type Step } from './progress.ts';
 import { askDns, waitForApi, waitForNodes } from './readiness.ts';
@@ -33,9 +33,11 @@ export async function up(request: LabRequest, show: (step: Step) => void): Promi
   if (existsSync(join(paths.state, 'lab.json'))) return await repair(paths, progress);
 
   const lab = await progress.step('check the host', () => decide(request));
+  // From here on nothing may stay behind, also when somebody presses Control-C.
+  using stop = listenForStop();
   claim(lab, paths);
   try {
-    await build(lab, paths, progress);
+    await build(lab, paths, progress, stop.signal);
   } catch (error) {
     await removeLab(lab, paths);
     throw error;
@@ -43,11 +45,31 @@ export async function up(request: LabRequest, show: (step: Step) => void): Promi
   return { lab, kubeconfig: kubeconfigFile(paths), steps: progress.steps, existed: false };
 }
 
+/** Aborted by SIGINT, SIGTERM and SIGHUP, with what to tell about it. */
+function listenForStop(): Disposable & { readonly signal: AbortSignal } {
+  const controller = new AbortController();
+  const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+  const stop = (signal: string) =>
+    controller.abort(
+      new WorldError(
+        'INTERRUPTED',
+        `Cannot finish: ${signal} came; what was built is removed again`,
+      ),
+    );
+  for (const signal of signals) process.on(signal, stop);
+  return {
+    signal: controller.signal,
+    [Symbol.dispose]: () => {
+      for (const signal of signals) process.off(signal, stop);
+    },
+  };
+}
+
 async function decide(request: LabRequest): Promise<LabConfig> {
   const labs = listLabs().map((name) => readLab(labPaths(name)));
   if (request.apiPort !== undefined) await requirePort(request.apiPort);
   const port = request.apiPort ?? (await chooseApiPort(labs.map((lab) => lab.apiPort)));
-  return planLab(request, { routes: hostRoutes(), labs }, port);
+  return planLab(request, { routes: hostRoutes(), links: hostLinks(), labs }, port);
 }
 
 /** Two `up` at once: the second finds the directory. */
@@ -69,13 +91,20 @@ function claim(lab: LabConfig, paths: LabPaths): void {
   writeLab(paths, lab);
 }
 
-async function build(lab: LabConfig, paths: LabPaths, progress: Progress): Promise<void> {
+async function build(
+  lab: LabConfig,
+  paths: LabPaths,
+  progress: Progress,
+  stop: AbortSignal,
+): Promise<void> {
   await progress.step('make keys and certificates', () => writeKeys(lab, paths));
-  await progress.step('build the network', () => {
+  await progress.step('build the network', async () => {
     mkdirSync(paths.runtime, { recursive: true, mode: 0o755 });
     mountFilesystem({ type: 'tmpfs', target: paths.runtime, data: 'mode=755' });
     createBridge(lab);
+    for (const address of lab.hostIPs) await requireLabPort(address);
   });
+  stop.throwIfAborted();
   await progress.step('start server and nodes', () => {
     startServer(paths);
     for (const node of lab.nodes) {
@@ -83,18 +112,14 @@ async function build(lab: LabConfig, paths: LabPaths, progress: Progress): Promi
       startAgent(paths, node);
     }
   });
-  await waitUntilReady(lab, paths, progress);
-}
-
-async function waitUntilReady(lab: LabConfig, paths: LabPaths, progress: Progress): Promise<void> {
-  const deadline = performance.now() + answerWithinMs;
-  await progress.step('API answers', () => waitForApi(lab, paths, deadline));
+  const signal = AbortSignal.any([stop, AbortSignal.timeout(answerWithinMs)]);
+  await progress.step('API answers', () => waitForApi(lab, paths, signal));
   await progress.step(
     lab.nodes.length === 1 ? 'node is ready' : `${lab.nodes.length} nodes are ready`,
-    () => waitForNodes(lab, paths, deadline),
+    () => waitForNodes(lab, paths, signal),
   );
   await progress.step(`DNS answers at ${formatHostPort(lab.clusterDns[0]!, 53)}`, () =>
-    askDns(lab, deadline),
+    askDns(lab, signal),
   );
 }
 
@@ -113,11 +138,6 @@ async function repair(paths: LabPaths, progress: Progress): Promise<UpResult> {
     if (existsSync(nodeNamespaces(paths, node.name).net) && dead(node.name))
       await progress.step(`start the agent of ${node.name} again`, () => startAgent(paths, node));
   }
-  if (progress.steps.length > 0) await waitForApi(lab, paths, performance.now() + answerWithinMs);
+  if (progress.steps.length > 0) await waitForApi(lab, paths, AbortSignal.timeout(answerWithinMs));
   return { lab, kubeconfig: kubeconfigFile(paths), steps: progress.steps, existed: true };
-}
-
-/** Removes what a broken `up` left when not even its configuration is there. */
-export function removeRemains(paths: LabPaths): void {
-  rmSync(paths.state, { recursive: true, force: true });
 }
