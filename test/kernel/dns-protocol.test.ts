@@ -63,93 +63,98 @@ const hex = (text: string) => Buffer.from(text.replaceAll(' ', ''), 'hex');
 
 const headers: [ids: string, name: string, sent: string, want: string][] = [
   [
-    'D62',
+    '[D62]',
     'RD and CD are copied',
     `abcd 0110 0001 0000 0000 0000 ${body}`,
     'abcd 8510 0001 0001 0000 0000',
   ],
   [
-    'D62',
+    '[D62]',
     'neither is set by itself',
     `abcd 0000 0001 0000 0000 0000 ${body}`,
     'abcd 8400 0001 0001 0000 0000',
   ],
   [
-    'D62',
+    '[D62]',
     'AD and RA are not',
     `abcd 00a0 0001 0000 0000 0000 ${body}`,
     'abcd 8400 0001 0001 0000 0000',
   ],
   [
-    'D69',
+    '[D69]',
     'UPDATE is not implemented',
     `abcd 2800 0001 0000 0000 0000 ${body}`,
     'abcd a804 0000 0000 0000 0000',
   ],
   [
-    'D69',
+    '[D69]',
     'STATUS is not implemented',
     `abcd 1000 0001 0000 0000 0000 ${body}`,
     'abcd 9004 0000 0000 0000 0000',
   ],
   [
-    'D69',
+    '[D69]',
     'NOTIFY passes like a query',
     `abcd 2110 0001 0000 0000 0000 ${body}`,
     'abcd a400 0001 0001 0000 0000',
   ],
-  ['D70', 'no question', 'abcd 0000 0000 0000 0000 0000', 'abcd 8001 0000 0000 0000 0000'],
+  ['[D70]', 'no question', 'abcd 0000 0000 0000 0000 0000', 'abcd 8001 0000 0000 0000 0000'],
   [
-    'D70',
+    '[D70]',
     'two questions',
     `abcd 0000 0002 0000 0000 0000 ${body}${body}`,
     'abcd 8001 0000 0000 0000 0000',
   ],
-  ['D70', 'two answers', `abcd 0000 0001 0002 0000 0000 ${body}`, 'abcd 8001 0000 0000 0000 0000'],
   [
-    'D70',
+    '[D70]',
+    'two answers',
+    `abcd 0000 0001 0002 0000 0000 ${body}`,
+    'abcd 8001 0000 0000 0000 0000',
+  ],
+  [
+    '[D70]',
     'two authorities',
     `abcd 0000 0001 0000 0002 0000 ${body}`,
     'abcd 8001 0000 0000 0000 0000',
   ],
   [
-    'D70',
+    '[D70]',
     'three additionals',
     `abcd 0000 0001 0000 0000 0003 ${body}`,
     'abcd 8001 0000 0000 0000 0000',
   ],
   [
-    'D70',
+    '[D70]',
     'a cut question',
     `abcd 0000 0001 0000 0000 0000 ${body.slice(0, -4)}`,
     'abcd 8001 0000 0000 0000 0000',
   ],
   [
-    'D70',
+    '[D70]',
     'a cut record after a good question',
     `abcd 0000 0001 0000 0000 0001 ${body} 00`,
     'abcd 8001 0001 0000 0000 0000',
   ],
   [
-    'D70',
+    '[D70]',
     'a pointer to itself',
     'abcd 0000 0001 0000 0000 0000 c00c 0001 0001',
     'abcd 8001 0000 0000 0000 0000',
   ],
   [
-    'D70',
+    '[D70]',
     'two OPT records',
     `abcd 0000 0001 0000 0000 0002 ${body} 0000291000000000000000 0000291000000000000000`,
     'abcd 8001 0001 0000 0000 0000',
   ],
   [
-    'D71',
+    '[D71]',
     'a header that promises a question',
     'abcd 0000 0001 0000 0000 0000',
     'abcd 8002 0000 0000 0000 0000',
   ],
   [
-    'D71',
+    '[D71]',
     'bytes after the end',
     `abcd 0000 0001 0000 0000 0000 ${body} ffffffff`,
     'abcd 8400 0001 0001 0000 0000',
@@ -157,7 +162,7 @@ const headers: [ids: string, name: string, sent: string, want: string][] = [
 ];
 
 for (const [ids, name, sent, want] of headers) {
-  test(`[${ids}] ${name}`, async () => assert.equal(await headerOf(hex(sent)), want));
+  test(`${ids} ${name}`, async () => assert.equal(await headerOf(hex(sent)), want));
 }
 
 test('[D68] a reply is not answered', async () => {
