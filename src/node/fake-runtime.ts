@@ -21,6 +21,8 @@ export class FakeRuntime implements Runtime {
   /** Every container ever started, and every signal sent, in order. */
   readonly history: string[] = [];
   onExec: FakeExec = () => ({ output: '', code: 0 });
+  /** Set: commands really run, as this says. */
+  session: ((spec: ExecSpec) => ExecSession) | undefined;
   readonly #dir: string;
   readonly #listeners = new Set<(id: string) => void>();
 
@@ -73,6 +75,7 @@ export class FakeRuntime implements Runtime {
   }
 
   async exec(id: string, spec: ExecSpec): Promise<ExecSession> {
+    if (this.session !== undefined) return this.session(spec);
     const stdin = spec.stdin ? new PassThrough() : undefined;
     const stdout = new PassThrough();
     const stderr = spec.tty ? undefined : new PassThrough();

@@ -44,12 +44,10 @@ const storedBytesMax = 0xffff;
 /** Unpacks header blocks in the order they came. */
 export class HeaderReader {
   readonly #inflate: Inflate;
-  #output: Buffer[] = [];
   #failed: Error | undefined;
 
   constructor() {
     this.#inflate = createInflate({ dictionary: dictionary() });
-    this.#inflate.on('data', (chunk: Buffer) => this.#output.push(chunk));
     this.#inflate.on('error', (error) => {
       this.#failed = error;
     });
@@ -57,12 +55,16 @@ export class HeaderReader {
 
   /** Names come in lower case. Throws FrameError on anything that is no header block. */
   async read(block: Buffer): Promise<Headers> {
-    this.#output = [];
     await new Promise<void>((resolve, reject) => {
       this.#inflate.write(block, (error) => (error ? reject(frameError(error)) : resolve()));
     });
     if (this.#failed !== undefined) throw frameError(this.#failed);
-    return decodeHeaders(Buffer.concat(this.#output));
+    // Pulled, not listened to: the callback above may come before a 'data' event.
+    const parts: Buffer[] = [];
+    for (let part: Buffer | null; (part = this.#inflate.read() as Buffer | null) !== null;) {
+      parts.push(part);
+    }
+    return decodeHeaders(Buffer.concat(parts));
   }
 
   close(): void {
@@ -115,9 +117,15 @@ export class HeaderWriter {
     // RFC 1950: 32 KiB window, no dictionary; 0x7801 is a multiple of 31.
     const start = this.#begun ? [] : [Buffer.from([0x78, 0x01])];
     this.#begun = true;
-    return Buffer.concat([...start, stored, block]);
+    return Buffer.concat([...start, stored, block, flush]);
   }
 }
+
+/**
+ * An empty stored block, as zlib's sync flush writes it. Go's inflate hands out what it has only
+ * there: without it the reader runs on into the end of the frame and fails for good.
+ */
+const flush = Buffer.from([0x00, 0x00, 0x00, 0xff, 0xff]);
 
 function sized(text: string): Buffer {
   const bytes = Buffer.from(text, 'utf8');
