@@ -138,6 +138,13 @@ export class SpdyConnection {
     this.#socket.write(encodeControl(RST_STREAM, 0, word(id, CANCEL)));
   }
 
+  async #sayGoodbye(status: number): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#socket.once('close', resolve);
+    this.#socket.end(encodeControl(GOAWAY, 0, word(this.#lastId, status)), () => resolve());
+    await promise;
+  }
+
   #whenDrained(done: (error?: Error | null) => void): void {
     const finish = () => {
       this.#socket.off('drain', finish);
@@ -150,7 +157,8 @@ export class SpdyConnection {
 
   async #run(): Promise<void> {
     try {
-      for await (const chunk of this.#socket) {
+      // The loop must not destroy the socket: a last word may have to be said on it.
+      for await (const chunk of this.#socket.iterator({ destroyOnReturn: false })) {
         for (const frame of this.#frames.push(chunk as Buffer)) {
           if (frame.kind === 'data') await this.#onData(frame);
           else await this.#onControl(frame);
@@ -160,7 +168,7 @@ export class SpdyConnection {
       if (!this.#socket.destroyed) await once(this.#socket, 'close');
     } catch (error) {
       if (error instanceof FrameError && !this.#socket.destroyed) {
-        this.#socket.end(encodeControl(GOAWAY, 0, word(this.#lastId, PROTOCOL_ERROR)));
+        await this.#sayGoodbye(PROTOCOL_ERROR);
       }
     } finally {
       this.#socket.destroy();
