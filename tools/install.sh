@@ -1,13 +1,22 @@
 #!/bin/sh
-# Installs what is missing: the npm packages of the lockfile, and the Debian packages named as arguments.
-# Says what it does; does nothing where all is there.
+# Installs what is missing: the npm packages of the lockfile (with --dev those of the tests too) and the
+# Debian packages named as arguments. Says what it does; does nothing where all is there.
 set -eu
 cd "$(dirname "$0")/.."
 
-if [ ! -x node_modules/.bin/node ] || [ package-lock.json -nt node_modules/.package-lock.json ]; then
+omit=--omit=dev
+sample=node_modules/.bin/node
+if [ "${1:-}" = --dev ]; then
+  shift
+  omit=
+  sample=node_modules/typescript/bin/tsc
+fi
+if [ ! -e "$sample" ] || [ package-lock.json -nt node_modules/.package-lock.json ]; then
   command -v npm >/dev/null || { echo "Cannot install: npm is missing; install Node.js 20 or newer with npm" >&2; exit 1; }
   echo "Installing npm packages (once)"
-  npm ci --loglevel=error --no-progress
+  # Not `npm ci`: it refuses a lockfile without the optional packages of every other platform, which npm
+  # leaves out where a registry does not have them. This keeps to the versions of the lockfile as well.
+  npm install --no-save $omit --loglevel=error --no-progress
   touch node_modules/.package-lock.json
 fi
 

@@ -6,5 +6,5 @@ if [ "$(id -u)" != 0 ]; then
   echo "Cannot run the tests: they make network namespaces and install Debian packages, which needs root; run: sudo npm test" >&2
   exit 1
 fi
-sh tools/install.sh nftables iproute2 conntrack bind9-dnsutils curl util-linux procps
+sh tools/install.sh --dev nftables iproute2 conntrack bind9-dnsutils curl util-linux procps
 exec node_modules/.bin/node tools/test.ts "$@"
