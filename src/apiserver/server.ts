@@ -13,6 +13,7 @@ import { ServiceAllocator } from './allocation/service-allocator.ts';
 import type { Tokens } from './auth/tokens.ts';
 import { type Advertise, bootstrap } from './bootstrap.ts';
 import type { ApiContext } from './context.ts';
+import { startEventExpiry } from './event-expiry.ts';
 import type { HttpContext } from './http/handler.ts';
 import type { Listener, Listening, ServerTls } from './http/listeners.ts';
 import { createLocalClient } from './local-client.ts';
@@ -73,7 +74,12 @@ export async function startApiServer(options: ApiServerOptions): Promise<ApiServ
   const client = createLocalClient(context);
   await bootstrap(client, { serviceCidrs, ...(advertise === undefined ? {} : { advertise }) });
   const http = await startHttp(options, context, tokens);
-  return { client, addresses: http.listening, close: () => http.close() };
+  const stopExpiry = startEventExpiry(context, options.log);
+  const close = async () => {
+    stopExpiry();
+    await http.close();
+  };
+  return { client, addresses: http.listening, close };
 }
 
 function parseServiceCidr(text: string): Cidr {

@@ -12,8 +12,27 @@ export const anonymous: Caller = { user: 'system:anonymous', groups: ['system:un
 /** Certificates do not change during a connection. */
 const byConnection = new WeakMap<object, Caller | null>();
 
-/** Throws 401 on a token that is not valid. */
+/** Throws 401 on a token that is not valid, 403 on an impersonation that is not allowed. */
 export function authenticateRequest(request: Request, tokens: Tokens | undefined): Caller {
+  const caller = identify(request, tokens);
+  const user = request.headers['impersonate-user'];
+  return typeof user === 'string' ? impersonate(caller, user, request) : caller;
+}
+
+/** `kubectl --as`: only administrators may be somebody else. */
+function impersonate(caller: Caller, user: string, { headers }: Request): Caller {
+  if (!caller.groups.includes('system:masters')) {
+    const text = `users "${user}" is forbidden: User "${caller.user}" cannot impersonate resource "users" in API group "" at the cluster scope`;
+    throw failure(403, 'Forbidden', text, { name: user, kind: 'users' });
+  }
+  // Repeated headers come joined by commas.
+  const groups = [headers['impersonate-group'] ?? []].flat().join().split(',');
+  const named = groups.map((group) => group.trim()).filter((group) => group !== '');
+  if (user === anonymous.user) return anonymous;
+  return { user, groups: [...named, 'system:authenticated'] };
+}
+
+function identify(request: Request, tokens: Tokens | undefined): Caller {
   const certified = callerOfCertificate(request);
   if (certified !== undefined) return certified;
   const { authorization } = request.headers;

@@ -50,7 +50,8 @@ export function readBody(request: Request): Promise<Buffer> {
       else resolve(chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks));
     });
     request.on('error', reject);
-    request.on('aborted', () => reject(failure(400, 'BadRequest', 'the request was aborted')));
+    // After `end` the promise is settled and this changes nothing.
+    request.on('close', () => reject(failure(400, 'BadRequest', 'the request broke off')));
   });
 }
 

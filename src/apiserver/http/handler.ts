@@ -1,5 +1,6 @@
 /** From a request to what it asks for: the non-resource paths first, then the resources. */
 import { failure } from '../../api/status.ts';
+import { messageOf } from '../../lib/errors.ts';
 import type { Logger } from '../../lib/log.ts';
 import { anonymous, authenticateRequest } from '../auth/authenticate.ts';
 import type { Tokens } from '../auth/tokens.ts';
@@ -28,6 +29,16 @@ export async function handleRequest(
   request: Request,
   response: Response,
 ): Promise<void> {
+  try {
+    await answer(context, request, response);
+  } catch (error) {
+    // Not even the refusal could be sent: the connection is broken.
+    context.log?.debug({ error: messageOf(error) }, 'cannot answer');
+    response.destroy();
+  }
+}
+
+async function answer(context: HttpContext, request: Request, response: Response): Promise<void> {
   const started = context.clock.monotonicMs();
   let exchange: Exchange = {
     request,

@@ -17,6 +17,11 @@ export type Body = {
   readonly headers?: Readonly<Record<string, string | string[]>>;
 };
 
+/** Whether nobody waits for the answer any more; writing its head would throw. */
+export function isGone({ response }: Pick<Exchange, 'response'>): boolean {
+  return response.destroyed || ('stream' in response && response.stream.destroyed);
+}
+
 /** Sends bytes; large ones compressed when the client takes that (A30). */
 export async function send(exchange: Exchange, body: Body): Promise<void> {
   const headers: Record<string, string | string[]> = {
@@ -31,6 +36,7 @@ export async function send(exchange: Exchange, body: Body): Promise<void> {
     headers['content-encoding'] = 'gzip';
   }
   headers['content-length'] = String(bytes.length);
+  if (isGone(exchange)) return;
   writeHead(exchange, body.code, headers);
   const { response } = exchange;
   // A HEAD is answered as the GET would be, without its body.
@@ -86,6 +92,7 @@ export function statusOf(error: unknown): Status {
 /** Answers with the error; a stream already begun can only be cut. */
 export async function sendError(exchange: Exchange, error: unknown): Promise<void> {
   const { response } = exchange;
+  if (isGone(exchange)) return;
   if (response.headersSent) {
     response.destroy();
     return;
@@ -103,6 +110,7 @@ export function sendStream(
   body: Readable,
 ): void {
   const { response } = exchange;
+  if (isGone(exchange)) return void body.destroy();
   writeHead(exchange, head.code, {
     ...commonHeaders(exchange),
     'content-type': head.contentType,

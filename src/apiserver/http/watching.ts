@@ -9,7 +9,7 @@ import { type Exchange, commonHeaders } from './exchange.ts';
 import { selectionOf } from './listing.ts';
 import { type Form, notAcceptable } from './negotiate.ts';
 import { includeObjectOf, metadataOnly, tableOf } from './objects.ts';
-import { writeHead } from './respond.ts';
+import { isGone, writeHead } from './respond.ts';
 import type { Target } from './target.ts';
 import { requireRevision } from './versions.ts';
 
@@ -243,8 +243,12 @@ function openStream(context: { readonly watches: Watches }, exchange: Exchange) 
   response.on('close', close);
   return {
     end,
-    onEnd: (cleanup: () => void) => void cleanups.push(cleanup),
+    onEnd(cleanup: () => void) {
+      if (open) cleanups.push(cleanup);
+      else cleanup();
+    },
     begin() {
+      if (isGone(exchange)) return close();
       writeHead(exchange, 200, {
         ...commonHeaders(exchange),
         'content-type': 'application/json',
