@@ -43,6 +43,8 @@ export type Sync = {
 export type Proxy = {
   /** Settles when the kernel holds the rules of all Services known at the start. */
   readonly ready: Promise<void>;
+  /** The newest resourceVersion of a Service or slice that the kernel reflects. */
+  readonly resourceVersion: number;
   /** The last sync that wrote something. */
   readonly lastSync: Sync | undefined;
   readonly stop: () => Promise<void>;

@@ -11,6 +11,7 @@ import { messageOf } from '../lib/errors.ts';
 import { serviceKeyOf } from '../plan/forwarding.ts';
 import { planService, type PlanContext } from '../plan/service.ts';
 import { NftablesBackend } from './nftables/backend.ts';
+import { StaleFlows } from './stale-flows.ts';
 import type { Proxy, ProxyOptions, Sync } from './options.ts';
 
 /** More writes than this are split, so that no commit holds the kernel's lock for long (X3). */
@@ -29,6 +30,7 @@ export async function startProxy(options: ProxyOptions): Promise<Proxy> {
 
 class ServiceProxy implements Proxy {
   readonly ready: Promise<void>;
+  resourceVersion = 0;
   lastSync: Sync | undefined;
   readonly #options: ProxyOptions;
   readonly #clock: Clock;
@@ -36,6 +38,7 @@ class ServiceProxy implements Proxy {
   readonly #slices: Informer<EndpointSlice>;
   readonly #nodes: Informer<Node>;
   readonly #backend: NftablesBackend;
+  readonly #flows: StaleFlows;
   readonly #dirty = new Set<string>();
   readonly #undo: (() => void)[] = [];
   #settleReady: () => void;
@@ -63,6 +66,7 @@ class ServiceProxy implements Proxy {
     this.#slices.addIndex('service', (slice) => [serviceKeyOf(slice) ?? '']);
     this.#nodes = new Informer<Node>(nodes);
     this.#context = this.#contextFor(undefined);
+    this.#flows = new StaleFlows({ log: options.log, clock: this.#clock });
     this.#backend = new NftablesBackend({
       log: options.log,
       random: options.random ?? (() => Math.floor(Math.random() * 2 ** 32)),
@@ -95,6 +99,7 @@ class ServiceProxy implements Proxy {
       this.#services.stop();
       this.#slices.stop();
     }
+    this.#flows[Symbol.dispose]();
     this.#backend[Symbol.dispose]();
   }
 
@@ -177,9 +182,10 @@ class ServiceProxy implements Proxy {
       const last = this.#dirty.size === 0;
       if (last && !this.#swept) this.#backend.sweep();
       const writes = this.#backend.commit();
-      if (last) this.#finish();
+      if (last) this.#finish(version);
       else this.#schedule();
       if (writes > 0) this.#tell({ services, writes, version, since, startedAt });
+      this.#flows.clean(this.#backend.tables.map((table) => table.program));
       this.#failures = 0;
     } catch (error) {
       this.#recover(error);
@@ -197,7 +203,9 @@ class ServiceProxy implements Proxy {
     for (const key of this.#dirty) {
       if (this.#backend.pendingCount >= WRITES_PER_COMMIT) break;
       this.#dirty.delete(key);
-      this.#backend.setService(key, this.#plan(key));
+      this.#backend.setService(key, this.#plan(key), (family, keys) =>
+        this.#flows.note(family, keys),
+      );
       services += 1;
     }
     return services;
@@ -209,7 +217,8 @@ class ServiceProxy implements Proxy {
     return planService(service, this.#slices.byIndex('service', key), this.#context);
   }
 
-  #finish(): void {
+  #finish(version: number): void {
+    this.resourceVersion = version;
     this.#dirtySince = undefined;
     this.#swept = true;
     this.#settleReady();

@@ -112,7 +112,11 @@ for (const row of trafficRows) {
       const own = { pod: local2, node, outside }[source];
       for (const protocol of PROTOCOLS) {
         for (const goal of goals) {
-          const asks = Array.from({ length: ROUNDS }, () => ({ protocol, ...goal }));
+          const asks = Array.from({ length: ROUNDS }, () => ({
+            protocol,
+            ...goal,
+            timeoutMs: 3000,
+          }));
           const replies = await askFrom(source, asks);
           const text = `${family} ${protocol} ${goal.address}:${goal.port} ${JSON.stringify(replies[0])}`;
           const servers = new Set(

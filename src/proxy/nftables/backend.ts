@@ -1,6 +1,7 @@
 /** The nftables backend: plans of Services to the two tables, IPv4 and IPv6, of this node. */
 import { NftConnection } from '../../kernel/nftables/index.ts';
 import { messageOf } from '../../lib/errors.ts';
+import type { IpFamily } from '../../lib/ip.ts';
 import type { Logger } from '../../lib/log.ts';
 import type { ServicePlan } from '../../plan/types.ts';
 import { FamilyTable } from './table.ts';
@@ -63,9 +64,16 @@ export class NftablesBackend {
     for (const { program } of this.tables) program.setRanges(ranges);
   }
 
-  /** Returns the frontends that the change touched, by key. */
-  setService(service: string, plan: ServicePlan | undefined): string[] {
-    return this.tables.flatMap(({ program }) => program.setService(service, plan));
+  /** Calls back with the UDP frontends of each family whose endpoints changed. */
+  setService(
+    service: string,
+    plan: ServicePlan | undefined,
+    onFlows?: (family: IpFamily, keys: readonly string[]) => void,
+  ): void {
+    for (const { family, program } of this.tables) {
+      const keys = program.setService(service, plan);
+      if (keys.length > 0) onFlows?.(family, keys);
+    }
   }
 
   /** Deletes what no Service asked for since `open`. */

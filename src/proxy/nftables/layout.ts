@@ -36,24 +36,24 @@ export function setsOf(family: IpFamily): NftSet[] {
   const address = family === 'ipv4' ? 'ipv4_addr' : 'ipv6_addr';
   const frontend = [address, 'inet_proto', 'inet_service'] as const;
   const specs: Record<SetName | typeof AFFINITY_SET, Omit<NftSet, 'family' | 'table' | 'name'>> = {
-    // Class to enter by, its timeout, class for others, its timeout, number of the Service port.
+    // Nothing (rules.ts), class to enter by, timeout, class for others, number of the Service port.
     frontends: { key: frontend, data: ['mark', 'mark', 'mark', 'mark', 'mark'] },
     // Number of the Service port, slot: address, port, sticky id.
     endpoints: { key: ['mark', 'mark'], data: [address, 'inet_service', 'mark'] },
     // Pool, sticky id, number of the Service port.
     sticky: { key: ['mark', 'mark', 'mark'], data: [address, 'inet_service'] },
-    // Number of the Service port, client: sticky id.
+    // Number of the Service port, client: nothing, sticky id.
     [AFFINITY_SET]: {
       key: ['mark', address],
-      data: ['mark'],
+      data: ['mark', 'mark'],
       flags: ['timeout', 'dynamic'],
       timeoutMs: AFFINITY_TIMEOUT_MS,
       size: AFFINITY_ENTRIES_MAX,
     },
     // Class, timeout.
     classes: { key: ['mark', 'mark'], data: 'verdict' },
-    // The owner of the ranges that sources must be in.
-    restricted: { key: frontend, data: ['mark'] },
+    // Nothing, the owner of the ranges that sources must be in.
+    restricted: { key: frontend, data: ['mark', 'mark'] },
     // Owner, address.
     ranges: { key: ['mark', address], flags: ['interval'] },
     rejected: { key: frontend },

@@ -7,6 +7,7 @@ import { familyOf, type IpFamily } from '../../lib/ip.ts';
 import { ClaimTable } from '../../plan/claims.ts';
 import {
   frontendKey,
+  targetKey,
   type PlannedFrontend,
   type PortPlan,
   type ServicePlan,
@@ -49,6 +50,9 @@ export type ProgramChanges = {
   /** Elements to add, delete or replace. */
   readonly elementCount: number;
 };
+
+/** A word that no rule reads. */
+const NOTHING = numberWord(0);
 
 export class FamilyProgram {
   readonly family: IpFamily;
@@ -113,7 +117,10 @@ export class FamilyProgram {
     for (const name of SET_NAMES) this.#mirrors[name].sweep();
   }
 
-  /** Puts one Service's plan in the place of its last one; returns the frontends it touched. */
+  /**
+   * Puts one Service's plan in the place of its last one; returns the UDP frontends whose endpoints
+   * changed, appeared or vanished (P100).
+   */
   setService(service: string, plan: ServicePlan | undefined): string[] {
     const mine = plan === undefined ? undefined : this.#familyPart(plan);
     const old = this.#plans.get(service);
@@ -127,7 +134,9 @@ export class FamilyProgram {
     for (const port of mine?.ports ?? []) this.#setPort(port);
     for (const key of touched) this.#setFrontend(key);
     this.#classes.dropIdle();
-    return touched;
+    return touched.filter(
+      (key) => key.includes(' UDP ') && flowsOf(old, key) !== flowsOf(mine, key),
+    );
   }
 
   /** Replaces the pod ranges and the Service ranges. */
@@ -199,13 +208,14 @@ export class FamilyProgram {
     const id = numberWord(this.#ids.idOf(port.id));
     const classes = classesFor(frontend, port);
     const [enter = NO_CLASS, , others = NO_CLASS] = classes.map(classWord);
+    const data = NOTHING + enter + others.slice(0, 8) + id;
     const none = port.cluster.length === 0 && port.local.length === 0;
     const noLocal = !none && frontend.pool !== 'cluster' && port.local.length === 0;
     const leads = enter !== NO_CLASS;
-    setOrDelete(frontends, word, leads ? enter + others + id : undefined);
+    setOrDelete(frontends, word, leads ? data : undefined);
     setOrDelete(rejected, word, none ? '' : undefined);
     setOrDelete(dropped, word, noLocal ? '' : undefined);
-    setOrDelete(restricted, word, frontend.sources === undefined ? undefined : id);
+    setOrDelete(restricted, word, frontend.sources === undefined ? undefined : NOTHING + id);
     const chains = classes.filter((one) => one.count > 0 && one.entry !== 'source');
     this.#classes.use(key, leads ? chains : []);
   }
@@ -228,6 +238,12 @@ export class FamilyProgram {
       }
     }
   }
+}
+
+/** Who answers to a frontend's flows, policies aside (P103). */
+function flowsOf(plan: ServicePlan | undefined, key: string): string | undefined {
+  const port = plan?.ports.find((one) => one.frontends.some((f) => frontendKey(f) === key));
+  return port?.serving.map(targetKey).join();
 }
 
 function setOrDelete(mirror: Mirror, key: string, data: string | undefined): void {

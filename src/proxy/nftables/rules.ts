@@ -4,8 +4,12 @@
  * lookup on the first packet of a connection, and no state in marks of others.
  *
  * Words 0-5 hold the frontend (address, protocol, port) and later the target (address, port,
- * sticky id); 6-10 what `frontends` says: class and timeout to enter by, class and timeout for
- * others, number of the port; 11-14 follow that number as the rest of a key.
+ * sticky id); 6-10 what `frontends` says: nothing, the class to enter by, its timeout, the class
+ * for others, the number of the Service port; 11-14 follow that number as the rest of a key.
+ *
+ * nft(8) up to 1.0.x aborts, whatever it was asked to list, when it meets a key that begins with
+ * what a map gave; when such a key begins with a word inside of what a map gave, it only says that
+ * it cannot show the rule. Hence the first word of what our maps give is never part of a key.
  */
 import { registerAt, type Expression } from '../../kernel/nftables/index.ts';
 import type { IpFamily } from '../../lib/ip.ts';
@@ -25,12 +29,16 @@ export const AFFINITY_SET = 'affinity';
 const WORD = {
   frontend: 0,
   target: 0,
-  enter: 6,
-  others: 8,
-  stickyPool: 8,
-  stickyId: 9,
+  facts: 6,
+  enter: 7,
+  timeout: 8,
+  others: 9,
+  restriction: 7,
   rangeOwner: 8,
   rangeAddress: 9,
+  tie: 8,
+  stickyPool: 8,
+  stickyId: 9,
   port: 10,
   slot: 11,
   client: 11,
@@ -94,7 +102,7 @@ function loadFrontend(family: IpFamily): Expression[] {
 
 /** Ends the rule for packets to no frontend. */
 function lookUpFrontend(family: IpFamily): Expression[] {
-  return [...loadFrontend(family), lookup('frontends', WORD.frontend, WORD.enter)];
+  return [...loadFrontend(family), lookup('frontends', WORD.frontend, WORD.facts)];
 }
 
 function dispatch(family: IpFamily): Rule {
@@ -115,7 +123,7 @@ function dispatchBySource(family: IpFamily): Rule {
 function dropForbidden(family: IpFamily): Rule {
   return [
     ...loadFrontend(family),
-    lookup('restricted', WORD.frontend, WORD.rangeOwner),
+    lookup('restricted', WORD.frontend, WORD.restriction),
     address(family, 'source', WORD.rangeAddress),
     inverted(lookup('ranges', WORD.rangeOwner)),
     verdict('drop'),
@@ -127,7 +135,12 @@ function sourceRules(family: IpFamily): Rule[] {
   return [
     [...ifPod(family, { inverted: false }), goTo('nearby')],
     [...ifNodeItself(), ...mark(), goTo('nearby')],
-    [...lookUpFrontend(family), toClass(WORD.others)],
+    [
+      ...lookUpFrontend(family),
+      // The timeout belongs to both classes; here the number of the port makes room for it.
+      { ...bitwise(WORD.timeout, { mask: ~0, xor: 0 }), dreg: registerAt(WORD.others + 1) },
+      toClass(WORD.others),
+    ],
   ];
 }
 
@@ -163,33 +176,34 @@ function stayRule(family: IpFamily, one: Class): Rule {
   return [
     ...lookUpFrontend(family),
     address(family, 'source', WORD.client),
-    lookup(AFFINITY_SET, WORD.port, WORD.stickyId),
+    lookup(AFFINITY_SET, WORD.port, WORD.tie),
     { kind: 'immediate', dreg: registerAt(WORD.stickyPool), data: bytes(poolWord(one.pool)) },
     lookup('sticky', WORD.stickyPool, WORD.target),
-    tie('update', WORD.stickyId, one),
+    tie('update', WORD.tie, one),
     dnat(family),
   ];
 }
 
 /** Picks an endpoint and ties the client to it. A tie to another one must go first: `update` keeps data. */
 function tieRule(family: IpFamily, one: Class): Rule {
-  const id = WORD.target + addressWords(family) + 1;
+  const port = WORD.target + addressWords(family);
   return [
     ...pickTarget(family, one),
     address(family, 'source', WORD.client),
-    tie('delete', id, one),
-    tie('update', id, one),
+    tie('delete', port, one),
+    tie('update', port, one),
     dnat(family),
   ];
 }
 
-function tie(op: 'update' | 'delete', idWord: number, one: Class): Expression {
+/** The data are two words: one without meaning, the sticky id. An element that is there keeps its. */
+function tie(op: 'update' | 'delete', word: number, one: Class): Expression {
   return {
     kind: 'dynset',
     op,
     set: AFFINITY_SET,
     sregKey: registerAt(WORD.port),
-    sregData: registerAt(idWord),
+    sregData: registerAt(word),
     ...(op === 'update' ? { timeoutMs: one.affinitySeconds * 1000 } : {}),
   };
 }
@@ -324,7 +338,9 @@ function toClass(word: number): Expression {
   return { kind: 'lookup', set: 'classes', sreg: registerAt(word), dreg: 0 };
 }
 
-function bitwise(word: number, { mask, xor }: { mask: number; xor: number }): Expression {
+type Bitwise = Extract<Expression, { kind: 'bitwise' }>;
+
+function bitwise(word: number, { mask, xor }: { mask: number; xor: number }): Bitwise {
   const register = registerAt(word);
   return {
     kind: 'bitwise',
