@@ -95,6 +95,8 @@ function connect(
   session.once('connect', () => session.setLocalWindowSize(limits.connectionWindowBytes));
   // Whoever waits for an answer hears of the error through the stream.
   session.on('error', () => session.destroy());
+  // One listener per request under way: a node with many pods has hundreds, and that is no leak.
+  session.setMaxListeners(0);
   session.on('goaway', () => session.close());
   watchOver(session);
   return session;
