@@ -48,8 +48,7 @@ export class Prober {
     this.#verdict = initially;
     this.#everSucceeded = initially === true;
     this.#lastCounted = clock.monotonicMs();
-    const delayMs = initially === undefined ? (probe.initialDelaySeconds ?? 0) * 1000 : 0;
-    this.#cancel = clock.after(delayMs, () => void this.#run());
+    this.#cancel = clock.after(this.#firstDelayMs(), () => void this.#run());
   }
 
   stop(): void {
@@ -59,6 +58,14 @@ export class Prober {
 
   [Symbol.dispose](): void {
     this.stop();
+  }
+
+  /** A container that has just begun need not prove at once that it is still alive. */
+  #firstDelayMs(): number {
+    const { probe, kind, initially } = this.#options;
+    if (initially !== undefined) return 0;
+    const delayMs = (probe.initialDelaySeconds ?? 0) * 1000;
+    return kind === 'liveness' && delayMs === 0 ? this.#periodMs : delayMs;
   }
 
   async #run(): Promise<void> {
