@@ -98,6 +98,8 @@ function connect(
   // One listener per request under way: a node with many pods has hundreds, and that is no leak.
   session.setMaxListeners(0);
   session.on('goaway', () => session.close());
+  // One for each request that waits for its answer.
+  session.setMaxListeners(0);
   watchOver(session);
   return session;
 }
