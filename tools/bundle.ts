@@ -22,9 +22,11 @@ const lazyBuiltins: Plugin = {
         name.startsWith('node:') ? [name] : [name, `node:${name}`],
       ),
     );
-    builder.onResolve({ filter: /^[a-z_:/]+$/ }, ({ path }) =>
-      names.has(path) ? { path, namespace: 'builtin' } : undefined,
-    );
+    builder.onResolve({ filter: /^[a-z_:/]+$/ }, ({ path, kind }) => {
+      if (!names.has(path)) return undefined;
+      // `await import()` of a module made this way would have a default export only.
+      return kind === 'dynamic-import' ? { path, external: true } : { path, namespace: 'builtin' };
+    });
     builder.onLoad({ filter: /.*/, namespace: 'builtin' }, ({ path }) => ({
       contents: `module.exports = process.getBuiltinModule(${JSON.stringify(path)});`,
       loader: 'js',
