@@ -11,8 +11,12 @@ import { apiPortInLab, nodeGraceSeconds } from './config.ts';
 import { keyFiles } from './keys.ts';
 import { findNode } from './node.ts';
 import { nodeRuntimeDir, type LabPaths } from './paths.ts';
+import { waitForPort } from './ports.ts';
 import { selfCommand, selfPaths } from './processes.ts';
 import { readLab } from './state.ts';
+
+/** A server takes a third of a second to start. */
+const serverPatienceMs = 1000;
 
 /** Runs until a signal ends the process; pods and rules stay. */
 export async function runAgent(paths: LabPaths, name: string, version: string): Promise<void> {
@@ -45,11 +49,15 @@ export async function runAgent(paths: LabPaths, name: string, version: string): 
   const resolvConfPath = join(runtimeDir, 'resolv.conf');
   mkdirSync(runtimeDir, { recursive: true });
   writeFileSync(resolvConfPath, lab.hostIPs.map((address) => `nameserver ${address}\n`).join(''));
+  // In a new lab the server starts beside us; knocking with TLS takes CPU that it needs. An agent that
+  // comes back while the server is away goes on without it.
+  await waitForPort(lab.hostIPs[0]!, apiPortInLab, serverPatienceMs);
   const proxy = await startProxy({
     client,
     nodeName: name,
     nodeIPs: node.ips,
     clusterCidrs: lab.podCidrs,
+    serviceCidrs: lab.serviceCidrs,
     log,
   });
   const agent = await startNodeAgent({

@@ -1,6 +1,7 @@
-/** Ports of the host's loopback. */
+/** Ports, taken and free. */
 import { once } from 'node:events';
-import { createServer } from 'node:net';
+import { connect, createServer } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { formatHostPort } from '../lib/ip.ts';
 import { apiPortInLab } from './config.ts';
 import { UserError } from '../lib/errors.ts';
@@ -50,4 +51,27 @@ async function isFree(port: number, address = '127.0.0.1'): Promise<boolean> {
   } finally {
     server.close();
   }
+}
+
+/** Waits until something listens there, or until the time is up; true when something does. */
+export async function waitForPort(host: string, port: number, withinMs: number): Promise<boolean> {
+  const deadline = performance.now() + withinMs;
+  while (performance.now() < deadline) {
+    if (await isOpen(host, port)) return true;
+    await sleep(10);
+  }
+  return false;
+}
+
+function isOpen(host: string, port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect({ host, port, timeout: 100 });
+    const end = (open: boolean) => {
+      socket.destroy();
+      resolve(open);
+    };
+    socket.once('connect', () => end(true));
+    socket.once('error', () => end(false));
+    socket.once('timeout', () => end(false));
+  });
 }
