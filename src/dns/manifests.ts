@@ -7,10 +7,17 @@ export type DnsManifestOptions = {
   /** The Service's addresses, one per family of the cluster, the first family first. */
   readonly clusterIPs: readonly string[];
   readonly replicas?: number;
+  /**
+   * `required`: never two on one node, even while the others are not there yet, as in a cluster that
+   * is just starting. Default: `preferred`.
+   */
+  readonly spread?: 'preferred' | 'required';
   readonly image?: string;
   /** Servers for names outside the cluster; absent: those of the node. */
   readonly upstreams?: readonly string[];
 };
+
+type RollingUpdate = { maxUnavailable: number; maxSurge: number };
 
 const namespace = 'kube-system';
 const name = 'dns';
@@ -63,7 +70,7 @@ function deployment(options: DnsManifestOptions): Deployment {
       replicas: options.replicas ?? 2,
       selector: { matchLabels: labels },
       // A new server answers before an old one goes, and one at a time.
-      strategy: { type: 'RollingUpdate', rollingUpdate: { maxUnavailable: 0, maxSurge: 1 } },
+      strategy: { type: 'RollingUpdate', rollingUpdate: rollingUpdate(options.spread) },
       template: { metadata: { labels }, spec: podSpec(options) },
     },
   };
@@ -80,7 +87,7 @@ function podSpec(options: DnsManifestOptions): PodSpec {
       { key: 'CriticalAddonsOnly', operator: 'Exists' },
       { key: 'node-role.kubernetes.io/control-plane', effect: 'NoSchedule' },
     ],
-    affinity: { podAntiAffinity: spreadOverNodes },
+    affinity: { podAntiAffinity: antiAffinity(options.spread) },
     // Port 53 without a privilege; kubelets count this sysctl as safe.
     securityContext: { sysctls: [{ name: 'net.ipv4.ip_unprivileged_port_start', value: '0' }] },
     containers: [
@@ -107,17 +114,25 @@ function podSpec(options: DnsManifestOptions): PodSpec {
   };
 }
 
-const spreadOverNodes = {
-  preferredDuringSchedulingIgnoredDuringExecution: [
-    {
-      weight: 100,
-      podAffinityTerm: {
-        labelSelector: { matchLabels: labels },
-        topologyKey: 'kubernetes.io/hostname',
-      },
-    },
-  ],
+const apart = {
+  labelSelector: { matchLabels: labels },
+  topologyKey: 'kubernetes.io/hostname',
 };
+
+/** Where each node has one at most, a new one may need the place of an old one. */
+function rollingUpdate(spread: DnsManifestOptions['spread']): RollingUpdate {
+  return spread === 'required'
+    ? { maxUnavailable: 1, maxSurge: 0 }
+    : { maxUnavailable: 0, maxSurge: 1 };
+}
+
+function antiAffinity(spread: DnsManifestOptions['spread']): Record<string, unknown> {
+  return spread === 'required'
+    ? { requiredDuringSchedulingIgnoredDuringExecution: [apart] }
+    : {
+        preferredDuringSchedulingIgnoredDuringExecution: [{ weight: 100, podAffinityTerm: apart }],
+      };
+}
 
 function arguments_({ domain, upstreams }: DnsManifestOptions): string[] {
   const forward = upstreams?.flatMap((upstream) => ['--upstream', upstream]) ?? [];

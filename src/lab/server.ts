@@ -62,6 +62,7 @@ export async function runServer(paths: LabPaths): Promise<void> {
     domain: lab.clusterDomain,
     clusterIPs: lab.clusterDns,
     replicas: Math.min(2, lab.nodes.length),
+    spread: 'required',
     upstreams: hostNameServers().length === 0 ? [] : lab.hostIPs.slice(0, 1),
   });
   for (const object of manifests) await ensureObject(server.client, object);
