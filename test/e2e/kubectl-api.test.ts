@@ -170,6 +170,8 @@ const steps: Step[] = [
   { run: 'create serviceaccount robot -n side', want: /created/ },
   { run: 'create token robot -n side', want: /^eyJ[\w-]+\.[\w-]+\.[\w-]+$/ },
   { run: 'auth can-i create pods', want: /^yes\n/ },
+  { run: 'auth whoami', want: /Username +admin\nGroups +\[system:masters system:authenticated\]/ },
+  { run: 'auth can-i create pods --as=jane', want: /^yes\n/ },
   { run: 'explain service.spec.ports', want: /nodePort\s+<integer>/ },
   {
     run: `create -f ${manifest} -n side --dry-run=server`,

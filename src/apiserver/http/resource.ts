@@ -111,7 +111,12 @@ async function handleReview(
   { resource, name }: Target,
 ): Promise<void> {
   if (exchange.method !== 'POST' || name !== undefined) throw notAllowed();
-  const body = await readObject(exchange, resource);
+  const { request } = exchange;
+  const decoded = decodeBody(request.headers['content-type'], await readBody(request));
+  if (decoded.kind !== resource.kind) {
+    throw badRequest(`expected a ${resource.kind}, not kind "${decoded.kind}"`);
+  }
+  const body = decoded.object as unknown as AnyObject;
   const answer = answerReview(context, resource, body, exchange.caller);
   return sendValue(exchange, answer, { code: 201 });
 }

@@ -17,6 +17,10 @@ const byPath = new Map<string, Resource>(
   ]),
 );
 
+// kubectl up to 1.27 asks `auth whoami` of the version before the first stable one.
+const whoami = { ...reviews.selfsubjectreviews, version: 'v1beta1' };
+byPath.set(`${whoami.group}/${whoami.version}/${whoami.resource}`, whoami);
+
 /** `/api/v1/namespaces/x/pods/y/log` to its parts; undefined when nothing of that name is served. */
 export function resolveTarget(segments: readonly string[]): Target | undefined {
   const core = segments[0] === 'api';
