@@ -110,10 +110,11 @@ if (process.argv[2] === 'peer') {
   const lines = createInterface(process.stdin);
   lines.on('close', () => process.exit());
   lines.on('line', (line) => {
-    run(JSON.parse(line) as Command).then(
-      (answer) => process.stdout.write(`${JSON.stringify({ answer })}\n`),
-      (error: Error) => process.stdout.write(`${JSON.stringify({ error: error.message })}\n`),
+    const { id, command } = JSON.parse(line) as { id: number; command: Command };
+    run(command).then(
+      (answer) => process.stdout.write(`${JSON.stringify({ id, answer })}\n`),
+      (error: Error) => process.stdout.write(`${JSON.stringify({ id, error: error.message })}\n`),
     );
   });
-  process.stdout.write('{}\n');
+  process.stdout.write('{"id":0}\n');
 }

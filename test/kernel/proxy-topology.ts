@@ -40,10 +40,14 @@ const SETTINGS = [
   ['ipv6/conf/default/accept_dad', '0'],
 ] as const;
 
+type Answer = { readonly id: number; readonly answer?: unknown; readonly error?: string };
+
 export class Peer {
   readonly #process: ChildProcess;
-  readonly #waiting: ((line: string) => void)[] = [];
-  readonly up: Promise<string>;
+  /** By number of the command; 0 is the peer's first sign of life. */
+  readonly #waiting = new Map<number, (answer: Answer) => void>();
+  #commands = 0;
+  readonly up: Promise<Answer>;
 
   constructor() {
     this.#process = spawn(
@@ -51,8 +55,12 @@ export class Peer {
       ['-n', process.execPath, `${import.meta.dirname}/proxy-peer.ts`, 'peer'],
       { stdio: ['pipe', 'pipe', 'inherit'] },
     );
-    createInterface(this.#process.stdout!).on('line', (line) => this.#waiting.shift()?.(line));
-    this.up = new Promise((resolve) => this.#waiting.push(resolve));
+    createInterface(this.#process.stdout!).on('line', (line) => {
+      const answer = JSON.parse(line) as Answer;
+      this.#waiting.get(answer.id)?.(answer);
+      this.#waiting.delete(answer.id);
+    });
+    this.up = new Promise((resolve) => this.#waiting.set(0, resolve));
     // A test that fails while it builds must still end.
     this.#process.unref();
     process.once('exit', () => this[Symbol.dispose]());
@@ -64,11 +72,12 @@ export class Peer {
   }
 
   async tell(command: Command): Promise<unknown> {
-    const line = await new Promise<string>((resolve) => {
-      this.#waiting.push(resolve);
-      this.#process.stdin!.write(`${JSON.stringify(command)}\n`);
+    this.#commands += 1;
+    const id = this.#commands;
+    const { answer, error } = await new Promise<Answer>((resolve) => {
+      this.#waiting.set(id, resolve);
+      this.#process.stdin!.write(`${JSON.stringify({ id, command })}\n`);
     });
-    const { answer, error } = JSON.parse(line) as { answer?: unknown; error?: string };
     if (error !== undefined) throw new Error(error);
     return answer;
   }
