@@ -679,18 +679,16 @@ test('[A97] a pod is bound once', async () => {
   assert.match(again.body.message, /pod bound is already assigned to node "n1"/);
 });
 
-test('[A96] an eviction deletes', async () => {
-  await create(PODS, pod('evicted'));
-  for (const version of ['v1', 'v1beta1']) {
-    const body = {
-      apiVersion: `policy/${version}`,
-      kind: 'Eviction',
-      metadata: { name: 'evicted' },
-    };
-    const { code } = await ask(`POST ${PODS}/evicted/eviction`, { body });
-    assert.equal(code, version === 'v1' ? 201 : 404);
-  }
-});
+for (const version of ['v1', 'v1beta1']) {
+  test(`[A96] an eviction of policy/${version} deletes`, async () => {
+    const name = `evicted-${version}`;
+    await create(PODS, pod(name));
+    const body = { apiVersion: `policy/${version}`, kind: 'Eviction', metadata: { name } };
+    const { code } = await ask(`POST ${PODS}/${name}/eviction`, { body });
+    assert.equal(code, 201);
+    assert.equal((await ask(`GET ${PODS}/${name}`)).code, 404);
+  });
+}
 
 test('[A116] [A101] [A117] a namespace goes when it is finalized, and takes nothing new before', async () => {
   const path = '/api/v1/namespaces/passing';
