@@ -2,6 +2,7 @@
  * Brings one pod to what its object asks for. Everything that happens (a new object, an exit, a
  * probe, a timer) only notes that there is work; one loop looks at the whole pod each time.
  */
+import { isDeepStrictEqual } from 'node:util';
 import type { Pod, Probe } from '../../api/types.ts';
 import { resources } from '../../api/resources.ts';
 import { isReason } from '../../api/status.ts';
@@ -85,6 +86,7 @@ export class PodWorker {
       this.note();
     });
     for (const slot of this.#slots) this.#readopt(slot);
+    this.#trace('pod taken on');
   }
 
   get pod(): Pod {
@@ -98,15 +100,19 @@ export class PodWorker {
 
   /** The object as the API has it now. */
   update(pod: Pod): void {
+    const before = this.#pod.metadata;
     this.#pod = pod;
     this.#writer.observe(pod);
     for (const slot of this.#slots) {
       const all = [...(pod.spec.initContainers ?? []), ...pod.spec.containers];
       slot.container = all.find(({ name }) => name === slot.container.name) ?? slot.container;
     }
-    if ((pod.spec.volumes ?? []).some((volume) => volume.downwardAPI ?? volume.projected)) {
-      this.#volumesStale = true;
-    }
+    // What of the pod itself can change in its volumes.
+    const { labels, annotations } = pod.metadata;
+    this.#volumesStale ||= !isDeepStrictEqual(
+      [before.labels, before.annotations],
+      [labels, annotations],
+    );
     this.note();
   }
 
@@ -229,25 +235,25 @@ export class PodWorker {
       this.#save();
       this.#podIPs = await assignAddresses(this.#context, this.#pod);
     }
-    if (!this.#sandboxReady) {
-      const warnings = await this.#makeSandbox();
+    // The API is asked for what goes into the volumes while the kernel makes the network.
+    const volumes = this.#refreshVolumes();
+    const sandbox = this.#sandboxReady ? Promise.resolve() : this.#makeSandbox();
+    const outcomes = await Promise.allSettled([sandbox, volumes]);
+    for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason;
+  }
+
+  async #makeSandbox(): Promise<void> {
+    try {
+      const warnings = await makeSandbox(this.#context, this.#pod, this.#podIPs);
       for (const message of warnings) {
         this.#tell({ type: 'Warning', reason: 'DNSConfigForming', message });
       }
-    }
-    await this.#refreshVolumes();
-  }
-
-  async #makeSandbox(): Promise<string[]> {
-    try {
-      const warnings = await makeSandbox(this.#context, this.#pod, this.#podIPs);
-      this.#sandboxReady = true;
-      return warnings;
     } catch (error) {
-      throw new UserError('SANDBOX', `Failed to create pod sandbox: ${messageOf(error)}`, {
-        cause: error,
-      });
+      const text = `Failed to create pod sandbox: ${messageOf(error)}`;
+      throw new UserError('SANDBOX', text, { cause: error });
     }
+    this.#sandboxReady = true;
+    this.#trace('sandbox made');
   }
 
   async #refreshVolumes(): Promise<void> {
@@ -261,6 +267,7 @@ export class PodWorker {
           podIPs: this.#podIPs,
           source: this.#source,
         });
+        this.#trace('volumes made');
       } catch (error) {
         this.#volumesStale = true;
         // A running pod keeps the files it has.
@@ -364,7 +371,9 @@ export class PodWorker {
       ...lastOf(before),
     };
     this.#save();
+    this.#trace('container prepared');
     await this.#context.runtime.start(spec);
+    this.#trace('container started');
     slot.record.launched = true;
     this.#save();
     this.#context.logs.follow(spec.id, this.#context.runtime.rawLogs(spec.id));
@@ -583,6 +592,7 @@ export class PodWorker {
     if (kind === 'readiness') {
       slot.record.ready = ok;
       this.#publish();
+      this.#trace(ok ? 'container ready' : 'container not ready');
       this.#save();
       return;
     }
@@ -643,6 +653,11 @@ export class PodWorker {
       if (record !== undefined) this.#record.containers[container.name] = record;
     }
     this.#context.records.write(this.#record);
+  }
+
+  /** For finding out where the time of a start goes. */
+  #trace(step: string): void {
+    this.#context.log.debug({ pod: this.#pod.metadata.name }, step);
   }
 
   #tell(event: PodEvent): void {

@@ -18,9 +18,10 @@ export type ProberOptions = {
   readonly onFailure: (output: string) => void;
 };
 
-/** The first pause of a probe that has never succeeded; it grows to the probe's own period. */
-const eagerMs = 25;
-const eagerGrowth = 1.5;
+/** The least pause of a probe that has never succeeded. */
+const eagerMs = 20;
+/** Its pause as a part of the time since the start: success is seen at most that much late. */
+const eagerPart = 0.15;
 
 /**
  * Until the first success, startup and readiness are asked far more often than the period says, so
@@ -35,7 +36,7 @@ export class Prober {
   #successes = 0;
   #failures = 0;
   #everSucceeded: boolean;
-  #pauseMs = eagerMs;
+  readonly #startedAt: number;
   #lastCounted: number;
   #cancel: (() => void) | undefined;
   #stopped = false;
@@ -47,7 +48,8 @@ export class Prober {
     this.#timeoutMs = (probe.timeoutSeconds ?? 1) * 1000;
     this.#verdict = initially;
     this.#everSucceeded = initially === true;
-    this.#lastCounted = clock.monotonicMs();
+    this.#startedAt = clock.monotonicMs();
+    this.#lastCounted = this.#startedAt;
     this.#cancel = clock.after(this.#firstDelayMs(), () => void this.#run());
   }
 
@@ -112,8 +114,7 @@ export class Prober {
 
   #nextPauseMs(): number {
     if (!this.#isEager()) return this.#periodMs;
-    const pauseMs = Math.min(this.#pauseMs, this.#periodMs);
-    this.#pauseMs *= eagerGrowth;
-    return pauseMs;
+    const elapsedMs = this.#options.clock.monotonicMs() - this.#startedAt;
+    return Math.min(this.#periodMs, Math.max(eagerMs, elapsedMs * eagerPart));
   }
 }

@@ -36,11 +36,12 @@ export async function volumePayload(
   context: PayloadContext,
 ): Promise<Payload | undefined> {
   const mode = modeOf(volume);
-  const files = new Map<string, PayloadFile>();
-  for (const projection of projectionsOf(volume) ?? []) {
-    for (const [path, file] of await projected(projection, mode, context)) files.set(path, file);
-  }
-  return projectionsOf(volume) === undefined ? undefined : files;
+  const projections = projectionsOf(volume);
+  if (projections === undefined) return undefined;
+  const parts = await Promise.all(
+    projections.map((projection) => projected(projection, mode, context)),
+  );
+  return new Map<string, PayloadFile>(parts.flatMap((part) => [...part]));
 }
 
 function modeOf(volume: Volume): number {
