@@ -124,7 +124,7 @@ class Agent {
     // The lists are on their way while the rest is set up.
     if (this.#options.services === undefined) this.#services.start();
     this.#pods.start();
-    await runtime.adopt();
+    const { sandboxes } = await runtime.adopt();
     this.#server = await startNodeServer({
       host: nodeIPs[0] ?? '127.0.0.1',
       port: this.#options.port ?? kubeletPort,
@@ -153,7 +153,7 @@ class Agent {
     void this.#registration.podCidrs.then((cidrs) => this.#openPool(cidrs));
     runtime.onChange((id) => this.#workers.get(id.split('/')[0] ?? '')?.note());
     this.#pods.onChange((old, pod) => this.#onPod(old, pod));
-    void this.#pods.synced.then(() => this.#removeOrphans());
+    void this.#pods.synced.then(() => this.#removeOrphans(sandboxes));
   }
 
   async stop(): Promise<void> {
@@ -234,9 +234,8 @@ class Agent {
   }
 
   /** What an earlier agent began for pods that are no longer in the API goes (K5). */
-  async #removeOrphans(): Promise<void> {
-    const { records, logs, runtime } = this.#context;
-    const { sandboxes } = await runtime.adopt();
+  async #removeOrphans(sandboxes: readonly string[]): Promise<void> {
+    const { records, logs } = this.#context;
     const known = new Set([...sandboxes, ...records.uids(), ...logs.pods()]);
     for (const uid of known) {
       if (this.#workers.has(uid)) continue;
