@@ -142,11 +142,6 @@ export function addressAt(cidr: Cidr, offset: number | bigint): string {
   return formatIp(bytes);
 }
 
-/** How many places the address stands after the first of the prefix. */
-export function offsetIn(cidr: Cidr, address: string): bigint {
-  return BigInt(`0x${ipBytes(address).toHex()}`) - BigInt(`0x${cidr.bytes.toHex()}`);
-}
-
 /** Part number `index` of the prefix cut into parts of `prefixLength`. */
 export function subnetAt(cidr: Cidr, prefixLength: number, index: number): Cidr {
   const step = 1n << BigInt(bitsOf(cidr.family) - prefixLength);
