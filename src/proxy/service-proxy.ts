@@ -18,6 +18,8 @@ import type { Proxy, ProxyOptions, Sync } from './options.ts';
 const WRITES_PER_COMMIT = 10_000;
 /** How often the kernel's generation is compared with ours; repairs a foreign flush (< 1 s). */
 const WATCH_MS = 250;
+/** Comparing takes at most a tenth of the time. */
+const COMPARE_PAUSE = 9;
 const RETRY_MS = 50;
 const RETRY_MS_MAX = 30_000;
 
@@ -51,6 +53,7 @@ class ServiceProxy implements Proxy {
   #stopped = false;
   #failures = 0;
   #newestVersion = 0;
+  #compareAfter = 0;
 
   constructor(options: ProxyOptions) {
     this.#options = options;
@@ -257,15 +260,23 @@ class ServiceProxy implements Proxy {
     const timer = setInterval(() => {
       if (!this.#swept || this.#scheduled || this.#dirty.size > 0) return;
       try {
-        if (!this.#backend.wasChangedByOthers()) return;
-        this.#options.log.warn('somebody changed our rules: comparing and repairing');
-        this.#backend.close();
-        this.#schedule();
+        if (this.#backend.wasChangedByOthers()) this.#compare();
       } catch (error) {
         this.#recover(error);
       }
     }, WATCH_MS);
     timer.unref();
     this.#undo.push(() => clearInterval(timer));
+  }
+
+  /** Reads everything again; seldom, if that takes long and it is others' tables that change. */
+  #compare(): void {
+    const start = this.#clock.monotonicMs();
+    if (start < this.#compareAfter && !this.#backend.isGone()) return;
+    this.#options.log.info('the ruleset was changed by somebody else: comparing ours');
+    this.#backend.close();
+    this.#sync();
+    const end = this.#clock.monotonicMs();
+    this.#compareAfter = end + (end - start) * COMPARE_PAUSE;
   }
 }

@@ -244,6 +244,11 @@ test('a foreign change of single elements and rules is repaired', async () => {
   }
 });
 
+test('nft lists a namespace with our rules in it without giving up', () => {
+  const text = execFileSync('nft', ['list', 'ruleset'], { encoding: 'utf8', stdio: 'pipe' });
+  assert(text.includes('table ip fairlead') && text.includes('table ip6 fairlead'));
+});
+
 async function clientsOf(count: number): Promise<string[]> {
   const servers: string[] = [];
   for (let round = 0; round < count; round += 1) servers.push(await serverFor('TCP'));

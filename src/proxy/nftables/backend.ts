@@ -4,6 +4,7 @@ import { messageOf } from '../../lib/errors.ts';
 import type { IpFamily } from '../../lib/ip.ts';
 import type { Logger } from '../../lib/log.ts';
 import type { ServicePlan } from '../../plan/types.ts';
+import { tableOf } from './layout.ts';
 import { FamilyTable } from './table.ts';
 
 export type NftablesOptions = {
@@ -102,6 +103,15 @@ export class NftablesBackend {
     }
     if (failure !== undefined) throw failure;
     return writes;
+  }
+
+  /** Whether a table of ours is missing altogether. */
+  isGone(): boolean {
+    const names = this.#connection?.tables().map((table) => `${table.family} ${table.name}`);
+    return this.tables.some(({ family }) => {
+      const { family: nft, table } = tableOf(family);
+      return names?.includes(`${nft} ${table}`) === false;
+    });
   }
 
   /** Whether anybody else has changed any ruleset since our last commit. */

@@ -88,7 +88,7 @@ export function inspect(connection: NftConnection, family: IpFamily): Inspection
   const repairs: Transaction[] = [];
   const classChains = new Set<string>();
   for (const { name } of chains) {
-    const present = (rulesOf.get(name) ?? []).map((rule) => rule.expressions);
+    const present = rulesOf.get(name) ?? [];
     const one = parseChainName(name);
     const wanted = one ? classRules(family, one) : (fixedChains(family).get(name) ?? []);
     if (!sameRules(present, wanted)) {
@@ -121,7 +121,7 @@ function createAll(family: IpFamily): Transaction {
 }
 
 function addRules(family: IpFamily, chain: string, rules: readonly Rule[]): Transaction {
-  return rules.map((expressions) => addRule({ ...tableOf(family), chain, expressions }));
+  return rules.map((rule) => addRule({ ...tableOf(family), chain, ...rule }));
 }
 
 function chainSpec(family: IpFamily, name: string): Chain {
@@ -167,6 +167,8 @@ function baseText({ base }: Chain): string {
 function sameRules(present: readonly Rule[], wanted: readonly Rule[]): boolean {
   return (
     present.length === wanted.length &&
-    present.every((rule, index) => sameExpressions(rule, wanted[index] ?? []))
+    present.every((rule, index) =>
+      sameExpressions(rule.expressions, wanted[index]?.expressions ?? []),
+    )
   );
 }

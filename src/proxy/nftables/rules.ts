@@ -16,9 +16,24 @@ import type { IpFamily } from '../../lib/ip.ts';
 import { ENTRY_SHIFT, LOCAL_SLOTS, SOURCE_BITS, type Class } from './classes.ts';
 import { poolWord } from './pools.ts';
 import { POD_RANGES, SERVICE_RANGES } from './ranges.ts';
+import {
+  address,
+  addressWords,
+  bitwise,
+  bytes,
+  compare,
+  destinationPort,
+  goTo,
+  inverted,
+  jump,
+  lookup,
+  toClass,
+  verdict,
+} from './expressions.ts';
 import { numberWord } from './words.ts';
 
-export type Rule = readonly Expression[];
+/** The comment is for who lists the rules: nft cannot show all of them in full. */
+export type Rule = { readonly comment?: string; readonly expressions: readonly Expression[] };
 
 /** The bit of the packet mark that asks for masquerading (P67). */
 export const MASQUERADE_MARK = 0x4000;
@@ -68,25 +83,34 @@ export function fixedChains(family: IpFamily): ReadonlyMap<string, readonly Rule
     ['by-source', sourceRules(family)],
     ['nearby', [enterPlain(family)]],
     ['refuse', refuseRules(family)],
-    ['nat-prerouting', [[jump('services')]]],
-    ['nat-output', [[jump('services')]]],
+    ['nat-prerouting', [rule(jump('services'))]],
+    ['nat-output', [rule(jump('services'))]],
     ['nat-postrouting', postroutingRules(family)],
-    ['filter-input', [[...ifNew(), jump('refuse')]]],
-    ['filter-forward', [[...ifNew(), jump('refuse')]]],
-    ['filter-output', [[...ifNew(), jump('refuse')]]],
+    ['filter-input', [rule(...ifNew(), jump('refuse'))]],
+    ['filter-forward', [rule(...ifNew(), jump('refuse'))]],
+    ['filter-output', [rule(...ifNew(), jump('refuse'))]],
   ]);
 }
 
 /** The chain of one class. */
 export function classRules(family: IpFamily, one: Class): readonly Rule[] {
-  const pick = [...pickTarget(family, one), dnat(family)];
   const rules: Rule[] = [];
-  if (one.entry === 'outsiders') rules.push([...ifPod(family, { inverted: true }), ...mark()]);
-  if (one.entry === 'masquerade') rules.push(mark());
+  if (one.entry === 'outsiders') {
+    rules.push(told('masquerade what is no pod', ...ifPod(family, { inverted: true }), ...mark()));
+  }
+  if (one.entry === 'masquerade') rules.push(rule(...mark()));
   if (one.affinitySeconds > 0) rules.push(stayRule(family, one), tieRule(family, one));
   // With affinity this serves those who cannot be tied because the map is full.
-  rules.push(pick);
+  rules.push(told('any endpoint', ...pickTarget(family, one), dnat(family)));
   return rules;
+}
+
+function rule(...expressions: Expression[]): Rule {
+  return { expressions };
+}
+
+function told(comment: string, ...expressions: Expression[]): Rule {
+  return { comment, expressions };
 }
 
 // ---- dispatch
@@ -106,52 +130,56 @@ function lookUpFrontend(family: IpFamily): Expression[] {
 }
 
 function dispatch(family: IpFamily): Rule {
-  return [...lookUpFrontend(family), toClass(WORD.enter)];
+  return told('to the chain of its class', ...lookUpFrontend(family), toClass(WORD.enter));
 }
 
 /** Not by the map of classes: its elements would lead to a chain that looks them up, a loop. */
 function dispatchBySource(family: IpFamily): Rule {
-  return [
+  return told(
+    'externalTrafficPolicy Local',
     ...lookUpFrontend(family),
     bitwise(WORD.enter, { mask: SOURCE_BITS, xor: 0 }),
     compare('eq', WORD.enter, SOURCE_BITS),
     goTo('by-source'),
-  ];
+  );
 }
 
 /** Source ranges of balancer addresses, before anything else (P51). */
 function dropForbidden(family: IpFamily): Rule {
-  return [
+  return told(
+    'sources outside loadBalancerSourceRanges',
     ...loadFrontend(family),
     lookup('restricted', WORD.frontend, WORD.restriction),
     address(family, 'source', WORD.rangeAddress),
     inverted(lookup('ranges', WORD.rangeOwner)),
     verdict('drop'),
-  ];
+  );
 }
 
 /** externalTrafficPolicy Local: own pods and processes reach all endpoints (P58, P60, P62). */
 function sourceRules(family: IpFamily): Rule[] {
   return [
-    [...ifPod(family, { inverted: false }), goTo('nearby')],
-    [...ifNodeItself(), ...mark(), goTo('nearby')],
-    [
+    told('pods: all endpoints', ...ifPod(family, { inverted: false }), goTo('nearby')),
+    told('the node itself: all endpoints', ...ifNodeItself(), ...mark(), goTo('nearby')),
+    told(
+      'others: local endpoints',
       ...lookUpFrontend(family),
       // The timeout belongs to both classes; here the number of the port makes room for it.
       { ...bitwise(WORD.timeout, { mask: ~0, xor: 0 }), dreg: registerAt(WORD.others + 1) },
       toClass(WORD.others),
-    ],
+    ),
   ];
 }
 
 /** Enters by the class without its entry: what that would have done is done. */
 function enterPlain(family: IpFamily): Rule {
   const keep = 2 ** ENTRY_SHIFT - 1;
-  return [
+  return told(
+    'to the chain of its class, without masquerading',
     ...lookUpFrontend(family),
     bitwise(WORD.enter, { mask: keep, xor: 0 }),
     toClass(WORD.enter),
-  ];
+  );
 }
 
 // ---- targets
@@ -173,7 +201,8 @@ function pickTarget(family: IpFamily, one: Class): Expression[] {
 
 /** A client that is tied to an endpoint of this pool stays with it; its time starts anew (P86). */
 function stayRule(family: IpFamily, one: Class): Rule {
-  return [
+  return told(
+    'the endpoint of last time',
     ...lookUpFrontend(family),
     address(family, 'source', WORD.client),
     lookup(AFFINITY_SET, WORD.port, WORD.tie),
@@ -181,19 +210,20 @@ function stayRule(family: IpFamily, one: Class): Rule {
     lookup('sticky', WORD.stickyPool, WORD.target),
     tie('update', WORD.tie, one),
     dnat(family),
-  ];
+  );
 }
 
 /** Picks an endpoint and ties the client to it. A tie to another one must go first: `update` keeps data. */
 function tieRule(family: IpFamily, one: Class): Rule {
   const port = WORD.target + addressWords(family);
-  return [
+  return told(
+    'any endpoint, and the same next time',
     ...pickTarget(family, one),
     address(family, 'source', WORD.client),
     tie('delete', port, one),
     tie('update', port, one),
     dnat(family),
-  ];
+  );
 }
 
 /** The data are two words: one without meaning, the sticky id. An element that is there keeps its. */
@@ -231,7 +261,7 @@ function mark(): Expression[] {
 function postroutingRules(family: IpFamily): Rule[] {
   const masquerade: Expression = { kind: 'masq', flags: ['fully-random'] };
   return [
-    [
+    rule(
       { kind: 'meta', key: 'mark', dreg: registerAt(0) },
       bitwise(0, { mask: MASQUERADE_MARK, xor: 0 }),
       compare('neq', 0, 0),
@@ -240,8 +270,9 @@ function postroutingRules(family: IpFamily): Rule[] {
       bitwise(0, { mask: ~0, xor: MASQUERADE_MARK }),
       { kind: 'meta', key: 'mark', sreg: registerAt(0) },
       masquerade,
-    ],
-    [
+    ),
+    told(
+      'pods that reach themselves',
       { kind: 'ct', key: 'status', dreg: registerAt(0) },
       bitwise(0, { mask: CT_DNAT, xor: 0 }),
       compare('neq', 0, 0),
@@ -249,7 +280,7 @@ function postroutingRules(family: IpFamily): Rule[] {
       address(family, 'destination', addressWords(family)),
       lookup('hairpin', 0),
       masquerade,
-    ],
+    ),
   ];
 }
 
@@ -260,15 +291,16 @@ function refuseRules(family: IpFamily): Rule[] {
   const code = family === 'ipv4' ? ICMP_PORT_UNREACHABLE : ICMPV6_PORT_UNREACHABLE;
   const unreachable: Expression = { kind: 'reject', type: 'icmp', code };
   return [
-    [...loadFrontend(family), lookup('dropped', WORD.frontend), verdict('drop')],
-    [...loadFrontend(family), lookup('rejected', WORD.frontend), unreachable],
-    [address(family, 'destination', 0), lookup('cluster-ips', 0), unreachable],
-    [
+    told('no local endpoint', ...loadFrontend(family), lookup('dropped', 0), verdict('drop')),
+    told('no endpoint', ...loadFrontend(family), lookup('rejected', 0), unreachable),
+    told('no such port', address(family, 'destination', 0), lookup('cluster-ips', 0), unreachable),
+    told(
+      'no such Service',
       ...ownedBy(SERVICE_RANGES),
       address(family, 'destination', WORD.rangeAddress),
       lookup('ranges', WORD.rangeOwner),
       verdict('drop'),
-    ],
+    ),
   ];
 }
 
@@ -301,74 +333,4 @@ function ifNew(): Expression[] {
     bitwise(0, { mask: CT_NEW, xor: 0 }),
     compare('neq', 0, 0),
   ];
-}
-
-// ---- single expressions
-
-function addressWords(family: IpFamily): number {
-  return family === 'ipv4' ? 1 : 4;
-}
-
-/** Where source and destination stand in an IPv4 header (RFC 791) and an IPv6 one (RFC 8200). */
-function address(family: IpFamily, which: 'source' | 'destination', word: number): Expression {
-  const length = family === 'ipv4' ? 4 : 16;
-  const first = family === 'ipv4' ? 12 : 8;
-  const offset = which === 'source' ? first : first + length;
-  return { kind: 'payload', base: 'network', offset, length, dreg: registerAt(word) };
-}
-
-/** TCP, UDP and SCTP have it in the same place. */
-function destinationPort(word: number): Expression {
-  return { kind: 'payload', base: 'transport', offset: 2, length: 2, dreg: registerAt(word) };
-}
-
-type Lookup = Extract<Expression, { kind: 'lookup' }>;
-
-function lookup(set: string, word: number, into?: number): Lookup {
-  const dreg = into === undefined ? {} : { dreg: registerAt(into) };
-  return { kind: 'lookup', set, sreg: registerAt(word), ...dreg };
-}
-
-function inverted(expression: Lookup): Lookup {
-  return { ...expression, inverted: true };
-}
-
-/** Goes on in the chain of the class at this word; ends the rule when there is none. */
-function toClass(word: number): Expression {
-  return { kind: 'lookup', set: 'classes', sreg: registerAt(word), dreg: 0 };
-}
-
-type Bitwise = Extract<Expression, { kind: 'bitwise' }>;
-
-function bitwise(word: number, { mask, xor }: { mask: number; xor: number }): Bitwise {
-  const register = registerAt(word);
-  return {
-    kind: 'bitwise',
-    op: 'mask',
-    sreg: register,
-    dreg: register,
-    length: 4,
-    mask: bytes(numberWord(mask)),
-    xor: bytes(numberWord(xor)),
-  };
-}
-
-function compare(op: 'eq' | 'neq', word: number, value: number): Expression {
-  return { kind: 'cmp', op, sreg: registerAt(word), data: bytes(numberWord(value)) };
-}
-
-function jump(chain: string): Expression {
-  return { kind: 'verdict', verdict: { kind: 'jump', chain } };
-}
-
-function goTo(chain: string): Expression {
-  return { kind: 'verdict', verdict: { kind: 'goto', chain } };
-}
-
-function verdict(kind: 'drop' | 'accept'): Expression {
-  return { kind: 'verdict', verdict: { kind } };
-}
-
-function bytes(hex: string): Uint8Array {
-  return Uint8Array.fromHex(hex);
 }
