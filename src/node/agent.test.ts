@@ -478,3 +478,24 @@ test('[K3] [K6] a new agent adopts what runs: same address, no restart, and clea
   agent = await start();
   await untilPod('plain', 'restarted', (p) => p.status?.containerStatuses?.[0]?.restartCount === 1);
 });
+
+test('[K6] after a loss of the whole runtime directory runs are counted on, and the ended stay ended', async () => {
+  const before = await get('given');
+  const restarts = before.status?.containerStatuses?.[0]?.restartCount ?? 0;
+  const from = runtime.history.length;
+  await agent.stop();
+  rmSync(join(dir, 'n1', 'run'), { recursive: true });
+  runtime.sandboxes.clear();
+  runtime.containers.clear();
+  agent = await start();
+  const pod = await untilPod(
+    'given',
+    'restarted',
+    (p) => isReady(p) && p.status?.containerStatuses?.[0]?.restartCount === restarts + 1,
+  );
+  const last = pod.status?.containerStatuses?.[0]?.lastState?.terminated;
+  assert.equal(last?.reason, 'ContainerStatusUnknown');
+  assert.equal((await get('once-never-0')).status?.phase, 'Succeeded');
+  assert.ok(runtime.history.length > from);
+  assert.ok(!runtime.sandboxes.has((await get('once-never-0')).metadata.uid!));
+});

@@ -1,7 +1,8 @@
 /** What the agent must remember of a pod over its own restart (K6). */
 import { readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import type { ContainerState } from '../../api/types.ts';
+import type { ContainerState, ContainerStatus, Pod } from '../../api/types.ts';
+import { formatTime } from '../../lib/clock.ts';
 import type { BackOff } from './back-off.ts';
 import { readJson, writeFileAtomically } from './files.ts';
 
@@ -34,6 +35,30 @@ export type PodRecord = {
   startTime: string;
   containers: Record<string, ContainerRecord>;
 };
+
+/**
+ * The record of a pod this node has no file of. When its status tells of runs, the machine was
+ * started anew: those runs are lost, and their counts go on.
+ */
+export function newRecord(pod: Pod, nowMs: number): PodRecord {
+  const runs = (pod.status?.containerStatuses ?? []).filter((s) => s.containerID !== undefined);
+  const lost = ({ restartCount, image }: ContainerStatus): ContainerRecord => ({
+    attempt: restartCount,
+    image,
+    launched: true,
+    restarts: restartCount,
+    started: false,
+    ready: false,
+  });
+  return {
+    uid: pod.metadata.uid ?? '',
+    namespace: pod.metadata.namespace ?? '',
+    name: pod.metadata.name,
+    initialized: (pod.spec.initContainers ?? []).length === 0,
+    startTime: pod.status?.startTime ?? formatTime(nowMs),
+    containers: Object.fromEntries(runs.map((status) => [status.name, lost(status)])),
+  };
+}
 
 /** One file per pod, named by its uid. */
 export class RecordStore {

@@ -3,43 +3,27 @@
  * probe, a timer) only notes that there is work; one loop looks at the whole pod each time.
  */
 import { isDeepStrictEqual } from 'node:util';
-import type { Pod, Probe } from '../../api/types.ts';
 import { resources } from '../../api/resources.ts';
 import { isReason } from '../../api/status.ts';
-import { formatTime } from '../../lib/clock.ts';
+import type { Pod } from '../../api/types.ts';
 import { messageOf, UserError } from '../../lib/errors.ts';
 import type { ConfigSource } from '../environment/env.ts';
-import { check, type CheckTarget } from '../probes/check.ts';
-import type { ProbeKind } from '../probes/prober.ts';
 import { isLive, VolumeError } from '../volumes/volumes.ts';
-import { formatDelay } from './back-off.ts';
 import { containerId } from './container-spec.ts';
 import type { NodeContext, PodEvent } from './context.ts';
-import { runHook } from './hooks.ts';
-import { prepareContainer } from './launch.ts';
-import type { PodRecord } from './record.ts';
+import type { PodHost } from './host.ts';
+import { ContainerKeeper } from './keeper.ts';
+import { newRecord, type PodRecord } from './record.ts';
 import { assignAddresses, makeSandbox, makeVolumes, removeSandbox } from './sandbox.ts';
-import {
-  isRunning,
-  noteExit,
-  slotId,
-  slotsOf,
-  startProbers,
-  stopProbers,
-  viewOf,
-  type Slot,
-} from './slot.ts';
+import { isRunning, noteExit, slotId, slotsOf, viewOf, type Slot } from './slot.ts';
+import { ContainerStarter, isConfigError } from './starter.ts';
 import { phaseOf, podStatus, type PodView } from './status.ts';
 import { StatusWriter } from './status-writer.ts';
-import { Stop } from './stop.ts';
 
 /** A pod that is slow to start says after this that it is being made; a fast one saves the write. */
 const creatingAfterMs = 100;
 const retryMs = 50;
 const retryMsMax = 10_000;
-/** Between two looks at an image or a configuration that cannot run. */
-const refusedMs = 10_000;
-const refusedMsMax = 300_000;
 
 export class PodWorker {
   readonly uid: string;
@@ -48,12 +32,15 @@ export class PodWorker {
   readonly #slots: Slot[];
   readonly #writer: StatusWriter;
   readonly #source: ConfigSource;
+  readonly #keeper: ContainerKeeper;
+  readonly #starter: ContainerStarter;
   readonly #onGone: () => void;
   #pod: Pod;
   #podIPs: string[] = [];
   #sandboxReady = false;
   #volumesStale = true;
-  #ended = false;
+  readonly #settled: boolean;
+  #ended: boolean;
   /** The API has no such object any more. */
   #deleted = false;
   #failed: { reason: string; message: string } | undefined;
@@ -70,14 +57,11 @@ export class PodWorker {
     this.#pod = pod;
     this.#onGone = options.onGone;
     this.uid = pod.metadata.uid ?? '';
-    this.#record = context.records.read(this.uid) ?? {
-      uid: this.uid,
-      namespace: pod.metadata.namespace ?? '',
-      name: pod.metadata.name,
-      initialized: (pod.spec.initContainers ?? []).length === 0,
-      startTime: formatTime(context.clock.now()),
-      containers: {},
-    };
+    const known = context.records.read(this.uid);
+    this.#record = known ?? newRecord(pod, context.clock.now());
+    // It ended before the machine was started anew: there is nothing left to do or to say.
+    this.#settled = known === undefined && hasEnded(pod);
+    this.#ended = this.#settled;
     this.#slots = slotsOf(pod, this.#record.containers);
     this.#writer = new StatusWriter({ ...context, pod });
     this.#source = context.objects.sourceFor(pod, () => {
@@ -85,7 +69,10 @@ export class PodWorker {
       for (const slot of this.#slots) if (isConfigError(slot)) slot.notBefore = 0;
       this.note();
     });
-    for (const slot of this.#slots) this.#readopt(slot);
+    const host = this.#makeHost();
+    this.#keeper = new ContainerKeeper(host);
+    this.#starter = new ContainerStarter(host, this.#keeper);
+    for (const slot of this.#slots) this.#keeper.readopt(slot);
     this.#trace('pod taken on');
   }
 
@@ -137,10 +124,7 @@ export class PodWorker {
     this.#stopped = true;
     this.#timer?.cancel();
     this.#writer.stop();
-    for (const slot of this.#slots) {
-      stopProbers(slot);
-      slot.stop?.cancel();
-    }
+    this.#keeper.abandon(this.#slots);
     if (!this.#busy) return;
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#idleWaiters.push(resolve);
@@ -155,6 +139,23 @@ export class PodWorker {
     const attempt = record.attempt - (previous ? 1 : 0);
     if (attempt < 0) return undefined;
     return { id: containerId(this.uid, name, attempt), running: !previous && isRunning(slot) };
+  }
+
+  #makeHost(): PodHost {
+    return {
+      uid: this.uid,
+      context: this.#context,
+      source: this.#source,
+      pod: () => this.#pod,
+      podIPs: () => this.#podIPs,
+      isEnding: () => this.#stopped || this.#mustStop(),
+      save: () => this.#save(),
+      publish: () => this.#publish(),
+      note: () => this.note(),
+      noteIn: (delayMs) => this.#wakeIn(delayMs),
+      tell: (event) => this.#tell(event),
+      trace: (step) => this.#trace(step),
+    };
   }
 
   async #loop(): Promise<void> {
@@ -212,7 +213,8 @@ export class PodWorker {
   #isOver(): boolean {
     if (this.#slots.some(isRunning)) {
       if (this.#failed === undefined) return false;
-      for (const slot of this.#slots) this.#stopSlot(slot, this.#graceMs(), 'Stopping container');
+      for (const slot of this.#slots)
+        this.#keeper.stop(slot, this.#keeper.graceMs(), 'Stopping container');
       return false;
     }
     return ['Succeeded', 'Failed'].includes(phaseOf(this.#view()));
@@ -292,7 +294,7 @@ export class PodWorker {
       if (slot.role !== 'main') continue;
       if (slot.hookRuns) return;
       if (isRunning(slot)) this.#replaceIfChanged(slot);
-      else if (this.#wantsStart(slot)) await this.#start(slot);
+      else if (this.#wantsStart(slot)) await this.#starter.start(slot);
       if (this.#again && this.#mustStop()) return;
     }
   }
@@ -304,7 +306,7 @@ export class PodWorker {
       if (slot.role === 'init' && this.#record.initialized) continue;
       if (slot.hookRuns) return false;
       if (slot.role === 'init' && slot.record?.terminated?.exitCode === 0) continue;
-      if (!isRunning(slot) && this.#wantsStart(slot)) await this.#start(slot);
+      if (!isRunning(slot) && this.#wantsStart(slot)) await this.#starter.start(slot);
       if (this.#record.initialized) continue;
       if (slot.role === 'init' || !(isRunning(slot) && slot.record?.started)) return false;
     }
@@ -324,135 +326,7 @@ export class PodWorker {
   #replaceIfChanged(slot: Slot): void {
     if (slot.record?.image === slot.container.image) return;
     const text = `Container ${slot.container.name} definition changed, will be restarted`;
-    this.#stopSlot(slot, this.#graceMs(), text);
-  }
-
-  async #start(slot: Slot): Promise<void> {
-    const now = this.#context.clock.now();
-    if (slot.notBefore > now) {
-      if (!isConfigError(slot) && slot.refusals === 0) this.#crashLoop(slot);
-      return this.#wakeIn(slot.notBefore - now);
-    }
-    const refusal = this.#context.runtime.refuses(slot.container.image ?? '');
-    if (refusal !== undefined) return this.#imageRefused(slot, refusal);
-    slot.refusals = 0;
-    try {
-      await this.#launch(slot);
-      slot.waiting = undefined;
-    } catch (error) {
-      this.#startFailed(slot, error);
-    }
-  }
-
-  async #launch(slot: Slot): Promise<void> {
-    const { container } = slot;
-    const image = container.image ?? '';
-    const before = slot.record;
-    // A run that was noted but never began is begun under its own number.
-    const attempt = before?.terminated === undefined ? (before?.attempt ?? 0) : before.attempt + 1;
-    const spec = await prepareContainer(this.#context, {
-      pod: this.#pod,
-      container,
-      attempt,
-      podIPs: this.#podIPs,
-      source: this.#source,
-    });
-    if (this.#stopped || this.#mustStop()) return;
-    await this.#dropOldRuns(slot, attempt);
-    this.#pulled(slot, image);
-    slot.record = {
-      attempt,
-      image,
-      launched: false,
-      restarts: (before?.restarts ?? 0) + (before?.terminated === undefined ? 0 : 1),
-      started: false,
-      ready: false,
-      ...(before?.backOff === undefined ? {} : { backOff: before.backOff }),
-      ...lastOf(before),
-    };
-    this.#save();
-    this.#trace('container prepared');
-    await this.#context.runtime.start(spec);
-    this.#trace('container started');
-    slot.record.launched = true;
-    this.#save();
-    this.#context.logs.follow(spec.id, this.#context.runtime.rawLogs(spec.id));
-    this.#told(slot, 'Started', `Started container ${container.name}`);
-    this.#runPostStart(slot);
-    this.#startProbers(slot);
-  }
-
-  async #dropOldRuns(slot: Slot, attempt: number): Promise<void> {
-    const idOf = (n: number) => containerId(this.uid, slot.container.name, n);
-    if (attempt >= 1) await this.#context.runtime.remove(idOf(attempt - 1));
-    if (attempt >= 2) this.#context.logs.remove(idOf(attempt - 2));
-  }
-
-  #runPostStart(slot: Slot): void {
-    const hook = slot.container.lifecycle?.postStart;
-    const attempt = slot.record?.attempt;
-    if (hook === undefined) return;
-    slot.hookRuns = true;
-    void runHook(hook, this.#target(slot), this.#context.clock).then((result) => {
-      if (slot.record?.attempt !== attempt || !isRunning(slot)) return;
-      slot.hookRuns = false;
-      if (result.ok) {
-        this.#startProbers(slot);
-      } else {
-        const message = `PostStartHook failed: ${result.output}`;
-        this.#warn(slot, 'FailedPostStartHook', message);
-        this.#stopSlot(slot, this.#graceMs(), 'FailedPostStartHook');
-      }
-      this.note();
-    });
-  }
-
-  // ---- why a container does not run
-
-  #crashLoop(slot: Slot): void {
-    const { namespace, name } = this.#pod.metadata;
-    const delay = formatDelay(slot.record?.backOff?.delayMs ?? 0);
-    const who = `${slot.container.name} in pod ${name}_${namespace}(${this.uid})`;
-    if (slot.waiting?.reason !== 'CrashLoopBackOff') {
-      this.#warn(slot, 'BackOff', `Back-off restarting failed container ${who}`);
-    }
-    slot.waiting = {
-      reason: 'CrashLoopBackOff',
-      message:
-        `back-off ${delay} restarting failed container=${slot.container.name} ` +
-        `pod=${name}_${namespace}(${this.uid})`,
-    };
-  }
-
-  #imageRefused(slot: Slot, refusal: string): void {
-    const image = slot.container.image ?? '';
-    slot.refusals += 1;
-    const delayMs = Math.min(refusedMs * 2 ** (slot.refusals - 1), refusedMsMax);
-    if (slot.refusals === 1) {
-      this.#warn(slot, 'Failed', `Failed to pull image "${image}": ${refusal}`);
-      this.#warn(slot, 'Failed', 'Error: ErrImagePull');
-      slot.waiting = { reason: 'ErrImagePull', message: refusal };
-    } else {
-      this.#told(slot, 'BackOff', `Back-off pulling image "${image}"`);
-      const message = `Back-off pulling image "${image}": ${refusal}`;
-      slot.waiting = { reason: 'ImagePullBackOff', message };
-    }
-    slot.notBefore = this.#context.clock.now() + delayMs;
-    this.#wakeIn(delayMs);
-  }
-
-  #startFailed(slot: Slot, error: unknown): void {
-    const message = messageOf(error);
-    this.#warn(slot, 'Failed', `Error: ${message}`);
-    const delayMs = refusedMs;
-    if (error instanceof UserError) {
-      slot.waiting = { reason: 'CreateContainerConfigError', message };
-    } else {
-      this.#context.log.warn({ pod: this.#pod.metadata.name, error: message }, 'start failed');
-      slot.waiting = { reason: 'RunContainerError', message };
-    }
-    slot.notBefore = this.#context.clock.now() + delayMs;
-    this.#wakeIn(delayMs);
+    this.#keeper.stop(slot, this.#keeper.graceMs(), text);
   }
 
   /** A failed preparation of the whole pod becomes an event. */
@@ -470,14 +344,14 @@ export class PodWorker {
 
   /** Stops everything that runs; when nothing does, removes the pod here and in the API. */
   async #end(): Promise<void> {
-    const graceMs = this.#deleted ? 0 : this.#graceMs();
+    const graceMs = this.#deleted ? 0 : this.#keeper.graceMs();
     const mains = this.#slots.filter((slot) => slot.role !== 'sidecar' && isRunning(slot));
     // Sidecars serve the others to the end.
     const next = mains.length > 0 ? mains : this.#slots.filter(isRunning);
     for (const slot of next) {
       slot.probers.get('liveness')?.stop();
       slot.probers.get('startup')?.stop();
-      this.#stopSlot(slot, graceMs, `Stopping container ${slot.container.name}`);
+      this.#keeper.stop(slot, graceMs, `Stopping container ${slot.container.name}`);
     }
     if (next.length > 0) return;
     if (!this.#ended) await this.#release();
@@ -525,102 +399,6 @@ export class PodWorker {
     this.#onGone();
   }
 
-  #stopSlot(slot: Slot, graceMs: number, message: string): void {
-    if (!isRunning(slot)) return;
-    if (slot.stop !== undefined) return slot.stop.shorten(graceMs);
-    const id = slotId(this.uid, slot);
-    const hook = slot.container.lifecycle?.preStop;
-    this.#told(slot, 'Killing', message);
-    slot.stop = new Stop({
-      graceMs,
-      clock: this.#context.clock,
-      preStop: hook === undefined ? undefined : () => this.#runPreStop(slot, hook),
-      signal: (signal) => void this.#signal(id, signal),
-    });
-  }
-
-  async #runPreStop(slot: Slot, hook: NonNullable<Parameters<typeof runHook>[0]>): Promise<void> {
-    const result = await runHook(hook, this.#target(slot), this.#context.clock);
-    if (!result.ok) {
-      this.#warn(slot, 'FailedPreStopHook', `PreStopHook failed: ${result.output}`);
-    }
-  }
-
-  async #signal(id: string, signal: 'SIGTERM' | 'SIGKILL'): Promise<void> {
-    try {
-      await this.#context.runtime.signal(id, signal);
-    } catch (error) {
-      this.#context.log.warn({ container: id, error: messageOf(error) }, `cannot send ${signal}`);
-    }
-    this.note();
-  }
-
-  #graceMs(): number {
-    const { deletionGracePeriodSeconds } = this.#pod.metadata;
-    const seconds = deletionGracePeriodSeconds ?? this.#pod.spec.terminationGracePeriodSeconds;
-    return (seconds ?? 30) * 1000;
-  }
-
-  // ---- probes
-
-  /** A container an earlier agent left running goes on as it was, without a new start. */
-  #readopt(slot: Slot): void {
-    if (!isRunning(slot)) return;
-    const id = slotId(this.uid, slot);
-    this.#context.logs.follow(id, this.#context.runtime.rawLogs(id));
-    if (this.#context.runtime.state(id)?.kind === 'running') this.#startProbers(slot);
-  }
-
-  #startProbers(slot: Slot): void {
-    const before = JSON.stringify(slot.record);
-    startProbers(slot, {
-      clock: this.#context.clock,
-      check: (_kind, probe, timeoutMs) => check(probe, this.#target(slot), timeoutMs),
-      onVerdict: (kind, ok, probe) => this.#verdict(slot, { kind, ok, probe }),
-      onFailure: (kind, output) => {
-        const name = kind.charAt(0).toUpperCase() + kind.slice(1);
-        this.#warn(slot, 'Unhealthy', `${name} probe failed: ${output}`);
-      },
-    });
-    if (JSON.stringify(slot.record) !== before) this.#save();
-  }
-
-  /** On the way of every Service change: the status is written before anything else is done. */
-  #verdict(slot: Slot, verdict: { kind: ProbeKind; ok: boolean; probe: Probe }): void {
-    const { kind, ok, probe } = verdict;
-    if (slot.record === undefined || this.#stopped) return;
-    if (kind === 'readiness') {
-      slot.record.ready = ok;
-      this.#publish();
-      this.#trace(ok ? 'container ready' : 'container not ready');
-      this.#save();
-      return;
-    }
-    if (!ok) {
-      const seconds = probe.terminationGracePeriodSeconds;
-      const graceMs = seconds === undefined ? this.#graceMs() : seconds * 1000;
-      const name = slot.container.name;
-      this.#stopSlot(slot, graceMs, `Container ${name} failed ${kind} probe, will be restarted`);
-      stopProbers(slot);
-      return;
-    }
-    if (kind === 'liveness') return;
-    slot.record.started = true;
-    this.#startProbers(slot);
-    this.#save();
-    this.#publish();
-    this.note();
-  }
-
-  #target(slot: Slot): CheckTarget {
-    const id = slotId(this.uid, slot);
-    return {
-      container: slot.container,
-      podIP: this.#podIPs[0] ?? this.#pod.status?.podIP ?? '',
-      exec: (command) => this.#context.runtime.exec(id, { command, tty: false, stdin: false }),
-    };
-  }
-
   // ---- telling
 
   #view(): PodView {
@@ -645,7 +423,7 @@ export class PodWorker {
   }
 
   #publish(): void {
-    if (!this.#deleted) this.#writer.write(podStatus(this.#view()));
+    if (!this.#deleted && !this.#settled) this.#writer.write(podStatus(this.#view()));
   }
 
   #save(): void {
@@ -664,19 +442,6 @@ export class PodWorker {
     this.#context.record(this.#pod, event);
   }
 
-  #told(slot: Slot, reason: string, message: string): void {
-    this.#tell({ type: 'Normal', reason, message, container: slot.container.name });
-  }
-
-  #warn(slot: Slot, reason: string, message: string): void {
-    this.#tell({ type: 'Warning', reason, message, container: slot.container.name });
-  }
-
-  #pulled(slot: Slot, image: string): void {
-    this.#told(slot, 'Pulled', `Container image "${image}" already present on machine`);
-    this.#told(slot, 'Created', `Created container: ${slot.container.name}`);
-  }
-
   /** The earliest of all wishes counts; whoever still has one says so again at the next look. */
   #wakeIn(delayMs: number): void {
     const { clock } = this.#context;
@@ -693,13 +458,6 @@ export class PodWorker {
   }
 }
 
-function isConfigError(slot: Slot): boolean {
-  const reason = slot.waiting?.reason;
-  return reason === 'CreateContainerConfigError' || reason === 'RunContainerError';
-}
-
-/** How the run before the next one ended. */
-function lastOf(record: Slot['record']): { last?: NonNullable<Slot['record']>['last'] & {} } {
-  const last = record?.terminated ?? record?.last;
-  return last === undefined ? {} : { last };
+function hasEnded({ status }: Pod): boolean {
+  return status?.phase === 'Succeeded' || status?.phase === 'Failed';
 }
