@@ -130,6 +130,8 @@ export function run(command: string, args: readonly string[], input = ''): Promi
         resolve({ code, stdout, stderr });
       },
     );
+    // A command that ends without reading its input is told by its exit code.
+    child.stdin?.on('error', () => {});
     child.stdin?.end(input);
   });
 }
