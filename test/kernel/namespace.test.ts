@@ -1,11 +1,13 @@
 /** Work inside other namespaces, and the way back; /proc and `ip` say where we are. */
 import assert from 'node:assert/strict';
-import { execFileSync, spawnSync } from 'node:child_process';
+import { execFileSync, spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import { existsSync, mkdtempSync, readdirSync, readlinkSync, rmSync } from 'node:fs';
 import { readlink } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
+import { Worker } from 'node:worker_threads';
 import { setHostname } from '../../src/kernel/ffi/process.ts';
 import { makePrivate, mountFilesystem } from '../../src/kernel/ffi/mount.ts';
 import { isPinned, pinNamespace, unpinNamespace } from '../../src/kernel/namespace/pin.ts';
@@ -53,6 +55,21 @@ test('other threads stay where they are', async () => {
     during: readlink('/proc/thread-self/ns/net'),
   }));
   assert.equal(await elsewhere.during, before);
+});
+
+test('a thread started after the first visit does not stand in the way of the next', async () => {
+  const child = within({ mnt: fresh }, () => spawn('sleep', ['30']));
+  const worker = new Worker('setInterval(() => undefined, 1000)', { eval: true });
+  await once(worker, 'online');
+  const before = here('mnt');
+  const path = `/proc/${child.pid}/ns/mnt`;
+  assert.equal(
+    within({ mnt: path }, () => here('mnt')),
+    readlinkSync(path),
+  );
+  assert.equal(here('mnt'), before);
+  child.kill();
+  await worker.terminate();
 });
 
 test('work that is not synchronous is a bug', () => {

@@ -79,11 +79,11 @@ function homeOf(kind: NamespaceKind): number {
   return fd;
 }
 
-let detached = false;
-
-/** setns(2) refuses a mount namespace to a thread that shares root and directory with others. */
+/**
+ * setns(2) refuses a mount namespace to a thread that shares root and directory with others
+ * (`mntns_install`, fs/namespace.c). Once is not enough: every thread that this one starts later,
+ * such as those of libuv's pool, shares them again.
+ */
 function detachDirectory(): void {
-  if (detached) return;
   unshare(CLONE.CLONE_FS);
-  detached = true;
 }
