@@ -1,62 +1,79 @@
-/** Shell completion, made from the commands themselves so that it cannot fall behind them. */
-import type { Command } from 'commander';
-import { UserError } from '../lib/errors.ts';
+/** Shell completion: short scripts that ask this program, which knows its commands and the labs. */
+import type { Command, Option } from 'commander';
+import { labPaths } from '../lab/paths.ts';
+import { listLabs, readLab } from '../lab/state.ts';
 
 /** A script for the shell to source. */
-export function completion(shell: string, program: Command): string {
-  const words = wordsOf(program);
-  if (shell === 'bash') return bash(words);
-  if (shell === 'zsh') return `autoload -U +X bashcompinit && bashcompinit\n${bash(words)}`;
-  if (shell === 'fish') return fish(words);
-  throw new UserError(
-    'BAD_FLAG',
-    `Cannot complete for shell "${shell}": bash, zsh and fish are known`,
-  );
+export function completionScript(shell: 'bash' | 'zsh' | 'fish'): string {
+  return { bash, zsh, fish }[shell];
 }
 
-/** What may follow each chain of commands: subcommands, or flags of the last one. */
-function wordsOf(command: Command, path: readonly string[] = []): Map<string, string[]> {
-  const words = new Map<string, string[]>();
-  const flags = command.options.flatMap((option) =>
-    option.long === undefined ? [] : [option.long],
-  );
-  words.set(path.join(' '), [...command.commands.map((child) => child.name()), ...flags, '--help']);
-  for (const child of command.commands) {
-    for (const [key, value] of wordsOf(child, [...path, child.name()])) words.set(key, value);
-  }
-  return words;
-}
-
-function bash(words: Map<string, string[]>): string {
-  const cases = [...words].map(
-    ([path, next]) => `    '${path}') COMPREPLY=($(compgen -W '${next.join(' ')}' -- "$word")) ;;`,
-  );
-  return `_fairlead() {
-  local word=\${COMP_WORDS[COMP_CWORD]} path='' w
-  for w in "\${COMP_WORDS[@]:1:COMP_CWORD-1}"; do case $w in -*) ;; *) path="\${path:+$path }$w" ;; esac; done
-  case $path in
-${cases.join('\n')}
-    logs*) COMPREPLY=($(compgen -W 'server node-1 node-2 node-3' -- "$word")) ;;
-    *) COMPREPLY=() ;;
-  esac
+const bash = `_fairlead() {
+  local IFS=$'\\n'
+  COMPREPLY=($("\${COMP_WORDS[0]}" complete -- "\${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null))
 }
 complete -F _fairlead fairlead`;
+
+const zsh = `#compdef fairlead
+_fairlead() {
+  local -a found
+  found=("\${(@f)$("\${words[1]}" complete -- "\${(@)words[2,CURRENT]}" 2>/dev/null)}")
+  compadd -a found
+}
+compdef _fairlead fairlead`;
+
+const fish = `function __fairlead
+  set -l words (commandline -opc) (commandline -ct)
+  $words[1] complete -- $words[2..-1] 2>/dev/null
+end
+complete -c fairlead -f -a '(__fairlead)'`;
+
+/** What may stand in place of the last of the words after `fairlead`. */
+export function candidates(program: Command, words: readonly string[]): string[] {
+  const last = words.at(-1) ?? '';
+  const place = walk(program, words.slice(0, -1));
+  return possible(place, last).filter((word) => word.startsWith(last));
 }
 
-function fish(words: Map<string, string[]>): string {
-  const lines = ['complete -c fairlead -f'];
-  for (const [path, next] of words) {
-    const condition =
-      path === ''
-        ? '__fish_use_subcommand'
-        : `__fish_seen_subcommand_from ${path.split(' ').at(-1)}`;
-    for (const word of next) {
-      lines.push(
-        word.startsWith('--')
-          ? `complete -c fairlead -n '${condition}' -l ${word.slice(2)}`
-          : `complete -c fairlead -n '${condition}' -a ${word}`,
-      );
-    }
+type Place = {
+  readonly command: Command;
+  /** The option whose value comes next. */
+  readonly open: Option | undefined;
+  readonly argumentsSeen: number;
+  readonly lab: string;
+};
+
+function walk(program: Command, words: readonly string[]): Place {
+  let place: Place = { command: program, open: undefined, argumentsSeen: 0, lab: 'lab' };
+  for (const word of words) place = step(place, word);
+  return place;
+}
+
+function step(place: Place, word: string): Place {
+  const { command, open, argumentsSeen } = place;
+  if (open !== undefined)
+    return { ...place, open: undefined, ...(open.long === '--name' ? { lab: word } : {}) };
+  if (word.startsWith('-')) {
+    const option = command.options.find(({ long, short }) => long === word || short === word);
+    return { ...place, open: option?.required === true ? option : undefined };
   }
-  return lines.join('\n');
+  const child = command.commands.find((entry) => entry.name() === word);
+  if (child !== undefined) return { ...place, command: child, argumentsSeen: 0 };
+  return { ...place, argumentsSeen: argumentsSeen + 1 };
+}
+
+function possible({ command, open, argumentsSeen, lab }: Place, last: string): string[] {
+  if (open !== undefined)
+    return open.argChoices ?? (open.long === '--name' && command.name() !== 'up' ? listLabs() : []);
+  const flags = [...command.options.flatMap(({ long }) => long ?? []), '--help'];
+  if (last.startsWith('-')) return flags;
+  const argument = command.registeredArguments[argumentsSeen];
+  if (argument !== undefined) return argument.argChoices ?? partsOf(lab, argument.name());
+  return command.commands.length > 0 ? command.commands.map((child) => child.name()) : flags;
+}
+
+function partsOf(lab: string, kind: string): string[] {
+  if (!listLabs().includes(lab)) return [];
+  const nodes = readLab(labPaths(lab)).nodes.map((node) => node.name);
+  return kind === 'component' ? ['server', ...nodes] : nodes;
 }

@@ -50,6 +50,7 @@ export async function logs(
 /** Where the last `lines` lines begin. */
 function startOfTail(fd: number, lines: number): number {
   const { size } = fstatSync(fd);
+  if (lines === 0) return size;
   const buffer = Buffer.alloc(65_536);
   let found = 0;
   for (let end = size; end > 0;) {

@@ -1,5 +1,5 @@
 /** The commands a person types, their help and how a failure is shown. */
-import { Command, CommanderError, InvalidArgumentError } from 'commander';
+import { Argument, Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { messageOf, NotSupported, UserError, WorldError } from '../lib/errors.ts';
 import { version } from './version.ts';
 
@@ -25,7 +25,11 @@ export function createProgram(): Command {
     .description('Bring a cluster up on this machine')
     .option('--name <name>', 'what the lab is called', 'lab')
     .option('--nodes <count>', 'how many nodes', wholeNumber, 3)
-    .option('--ip-family <family>', 'ipv4, ipv6 or dual', oneOf(['ipv4', 'ipv6', 'dual']), 'ipv4')
+    .addOption(
+      new Option('--ip-family <family>', 'of nodes, pods and Services')
+        .choices(['ipv4', 'ipv6', 'dual'])
+        .default('ipv4'),
+    )
     .option(
       '--service-cidr <cidrs>',
       'addresses of Services, one range per family, comma-separated',
@@ -105,11 +109,19 @@ export function createProgram(): Command {
     });
 
   program
-    .command('completion <shell>')
-    .description('Print completion for bash, zsh or fish, to be sourced')
-    .action(async (shell) => {
-      const { completion } = await import('./completion.ts');
-      console.log(completion(shell, program));
+    .command('completion')
+    .addArgument(new Argument('<shell>', 'which shell').choices(['bash', 'zsh', 'fish']))
+    .description('Print completion for a shell, to be sourced: source <(fairlead completion bash)')
+    .action(async (shell) =>
+      console.log((await import('./completion.ts')).completionScript(shell)),
+    );
+
+  program
+    .command('complete', { hidden: true })
+    .argument('[words...]', 'what was typed after "fairlead"')
+    .action(async (words) => {
+      const { candidates } = await import('./completion.ts');
+      console.log(candidates(program, words).join('\n'));
     });
 
   program.addHelpText(
@@ -159,13 +171,4 @@ function portNumber(text: string): number {
 
 function list(text: string): string[] {
   return text.split(',').map((entry) => entry.trim());
-}
-
-function oneOf<T extends string>(choices: readonly T[]): (text: string) => T {
-  return (text) => {
-    const choice = choices.find((entry) => entry === text);
-    if (choice === undefined)
-      throw new InvalidArgumentError(`"${text}" is none of ${choices.join(', ')}.`);
-    return choice;
-  };
 }

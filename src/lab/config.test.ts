@@ -4,7 +4,7 @@ import { UserError } from '../lib/errors.ts';
 import { parseCidr } from '../lib/ip.ts';
 import { planLab, type HostFacts, type LabRequest } from './config.ts';
 
-const emptyHost: HostFacts = { routes: [], links: [], links: [], labs: [] };
+const emptyHost: HostFacts = { routes: [], links: [], labs: [] };
 const plain: LabRequest = { name: 'lab', nodes: 3, ipFamily: 'ipv4' };
 
 test('the defaults are those of the README', () => {

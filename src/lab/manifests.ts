@@ -29,14 +29,18 @@ export async function ensureObject(client: Client, object: KubeObject): Promise<
   }
 }
 
-/** Creates what is missing and merges the rest into what is there; lists keep what the server added. */
+/**
+ * Creates what is missing and merges the rest into what is there; lists are replaced whole, and so
+ * a pod is left as it is: the API adds a mount to its containers, which nobody may take away.
+ */
 export async function applyObject(client: Client, object: KubeObject): Promise<void> {
   const resource = resourceOf(object);
   try {
     await client.create(resource, object);
   } catch (error) {
     if (!isReason(error, 'AlreadyExists')) throw error;
-    await client.patch(resource, keyOf(object), object, { type: 'strategic' });
+    if (object.kind === 'Pod') return;
+    await client.patch(resource, keyOf(object), object, { type: 'merge' });
   }
 }
 

@@ -2,11 +2,23 @@
  * Drives the product as a person would: `bin/fairlead` and real `kubectl`, in a network of its own
  * (tools/test.ts starts every end-to-end file inside one without an uplink).
  */
+import { deepStrictEqual } from 'node:assert';
 import { execFile, spawn, spawnSync, type ChildProcess } from 'node:child_process';
-import { existsSync, globSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import {
+  existsSync,
+  globSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  statSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { isDeepStrictEqual } from 'node:util';
 
 const root = join(import.meta.dirname, '..', '..');
 const program = join(root, 'bin', 'fairlead');
@@ -19,8 +31,10 @@ export const environment = {
   ...process.env,
   FAIRLEAD_ROOT: join(home, 'root'),
   HOME: home,
+  TMPDIR: join(home, 'tmp'),
   NODE_TEST_CONTEXT: undefined,
 };
+mkdirSync(environment.TMPDIR, { mode: 0o777 });
 
 export function removeHome(): void {
   rmSync(home, { recursive: true, force: true });
@@ -52,7 +66,7 @@ export function kubectlBinaries(): { version: string; path: string }[] {
   )) {
     const text = spawnSync(path, ['version', '--client', '-o', 'json'], {
       encoding: 'utf8',
-      env: environment as NodeJS.ProcessEnv,
+      env: environment,
     }).stdout;
     const version = /"gitVersion": "v([^"]+)"/.exec(text)?.[1];
     if (version !== undefined && !byVersion.has(version)) byVersion.set(version, path);
@@ -123,7 +137,7 @@ export function run(command: string, args: readonly string[], input = ''): Promi
         encoding: 'utf8',
         maxBuffer: 64 * 1024 * 1024,
         timeout: 120_000,
-        env: environment as NodeJS.ProcessEnv,
+        env: environment,
       },
       (error, stdout, stderr) => {
         const code = error === null ? 0 : typeof error.code === 'number' ? error.code : 128;
@@ -139,7 +153,7 @@ export function run(command: string, args: readonly string[], input = ''): Promi
 /** Starts a command that goes on; the caller ends it. */
 export function start(command: string, args: readonly string[]): ChildProcess {
   return spawn(command, args, {
-    env: environment as NodeJS.ProcessEnv,
+    env: environment,
     stdio: ['pipe', 'pipe', 'pipe'],
   });
 }
@@ -191,24 +205,89 @@ export function hostSnapshot(): Record<string, string> {
       'sysctl -a 2>/dev/null | grep -E "^net\\.(ipv4|ipv6|bridge|netfilter)\\..*(forward|rp_filter|proxy|localnet|call_)" | grep -v "\\.lo\\."',
     ),
     processes: processes(),
-    files: [environment.FAIRLEAD_ROOT, '/run/fairlead', '/var/lib/fairlead']
+    ipc: shell('ls -d /dev/shm/*fairlead* /dev/mqueue/* 2>/dev/null'),
+    bpf: shell('ls /sys/fs/bpf 2>/dev/null'),
+    // kubectl keeps a cache at home; our own directory is looked at below.
+    home: readdirSync(home)
+      .filter((entry) => entry !== '.kube' && entry !== 'root')
+      .join('\n'),
+    files: [environment.FAIRLEAD_ROOT, environment.TMPDIR, '/run/fairlead', '/var/lib/fairlead']
       .flatMap((dir) => (existsSync(dir) ? [dir, ...readdirSync(dir)] : []))
       .join('\n'),
   };
+}
+
+/** Waits until nothing of the host differs from before; a link may take a moment to go. */
+export async function sameHost(before: Record<string, string>): Promise<void> {
+  let after = hostSnapshot();
+  for (let tries = 0; tries < 20 && !isDeepStrictEqual(after, before); tries += 1) {
+    await sleep(100);
+    after = hostSnapshot();
+  }
+  deepStrictEqual(after, before);
+}
+
+/** Every process in a network of the lab: components, supervisors, containers and what they started. */
+export function labProcesses(name: string): number[] {
+  const run = join(environment.FAIRLEAD_ROOT, 'run', name);
+  const networks = globSync([`${run}/nodes/*/net`, `${run}/nodes/*/pods/*/net`]);
+  const inodes = new Set(networks.map((file) => `net:[${statSync(file).ino}]`));
+  return readdirSync('/proc')
+    .filter((entry) => /^\d+$/.test(entry))
+    .filter((pid) => inodes.has(networkOf(pid)) || commandOf(pid).includes(`${run} `))
+    .map(Number);
+}
+
+/** Those of the processes that still run, as a zombie does not. */
+export function alive(pids: readonly number[]): number[] {
+  return pids.filter((pid) => commandOf(String(pid)) !== '');
+}
+
+function networkOf(pid: string): string {
+  try {
+    return readlinkSync(`/proc/${pid}/ns/net`);
+  } catch (error) {
+    return isGone(error);
+  }
+}
+
+/** The command line of a process, each argument followed by a blank; empty when it has ended. */
+export function commandOf(pid: string): string {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ');
+  } catch (error) {
+    return isGone(error);
+  }
+}
+
+/** The empty text for a process that is no more, or that is out of our sight. */
+function isGone(error: unknown): string {
+  if (['ENOENT', 'ESRCH', 'EACCES'].includes((error as NodeJS.ErrnoException).code ?? ''))
+    return '';
+  throw error;
+}
+
+/** The pid files hold the supervisor and the component. */
+export function componentPids(
+  lab: string,
+  component: string,
+): { supervisor: number; main: number } {
+  const file = join(environment.FAIRLEAD_ROOT, 'run', lab, `${component}.pid`);
+  const [supervisor = 0, main = 0] = readFileSync(file, 'utf8').trim().split(' ').map(Number);
+  return { supervisor, main };
+}
+
+/** Runs a command in a node's network. */
+export function onNode(lab: string, node: string, ...command: string[]): Promise<Result> {
+  const net = join(environment.FAIRLEAD_ROOT, 'run', lab, 'nodes', node, 'net');
+  return run('nsenter', [`--net=${net}`, ...command]);
 }
 
 /** Command lines that mention this test's labs. */
 function processes(): string {
   return readdirSync('/proc')
     .filter((entry) => /^\d+$/.test(entry))
-    .flatMap((pid) => {
-      try {
-        const line = readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ');
-        return line.includes(environment.FAIRLEAD_ROOT) ? [line] : [];
-      } catch (error) {
-        if (['ENOENT', 'ESRCH'].includes((error as NodeJS.ErrnoException).code ?? '')) return [];
-        throw error;
-      }
-    })
+    .map(commandOf)
+    .filter((line) => line.includes(environment.FAIRLEAD_ROOT))
     .join('\n');
 }
