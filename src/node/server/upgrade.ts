@@ -53,7 +53,9 @@ async function route(
   if (verb === 'portForward') return forwardPorts(options, request, { connection, worker });
   const container = containerNamed(worker.pod, containerName);
   const run = worker.containerRun(containerName);
-  if (container === undefined || run?.running !== true) {
+  // The output of a command that was over before its user could attach is still worth showing.
+  const isShown = verb === 'attach' && (container?.stdin === true || container?.tty === true);
+  if (container === undefined || run === undefined || !(run.running || isShown)) {
     throw new Refusal(404, `container not found ("${containerName}")`);
   }
   const wishes = wishesIn(url.searchParams);
