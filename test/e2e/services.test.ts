@@ -30,6 +30,11 @@ const hostAddress = { ipv4: '172.29.0.1', ipv6: 'fd00:172:29::1' } as const;
 /** Exit codes of curl. */
 const REFUSED = 7;
 const TIMED_OUT = 28;
+/**
+ * Linux takes the ICMPv6 error to a SYN that is still being sent as a soft one (6.18, and with rules
+ * made by `nft` too); the error to the SYN repeated after a second ends the attempt.
+ */
+const atOnceSeconds = { ipv4: 0.5, ipv6: 1.5 } as const;
 
 const echo = (more = '') => `
 spec:
@@ -241,7 +246,7 @@ for (const family of families) {
       for (const target of [empty.vip(family), empty.node('node-2', family)]) {
         const { code, seconds } = await knock(place, target, 5);
         assert.equal(code, REFUSED, `${place.name} to ${target.address}:${target.port}`);
-        assert.ok(seconds < 0.5, `${place.name} waited ${seconds} s`);
+        assert.ok(seconds < atOnceSeconds[family], `${place.name} waited ${seconds} s`);
       }
     }
   });
@@ -414,7 +419,7 @@ test('[P98] scaled to none it refuses at once, scaled back it answers', async ()
   for (const family of families)
     await eventually(
       `${family} is refused`,
-      async () => (await knock(client, vip(family))).code === REFUSED,
+      async () => (await knock(client, vip(family), 3)).code === REFUSED,
       40,
     );
   await cluster.kubectlOk('scale', 'deployment/web', '--replicas=2');
