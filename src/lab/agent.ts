@@ -1,7 +1,10 @@
 /** The process of a node: node agent and service proxy on one connection to the API. */
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { resources } from '../api/resources.ts';
+import type { Service } from '../api/types.ts';
 import { createHttpClient } from '../client/http-client.ts';
+import { Informers } from '../client/informer.ts';
 import { createLogger } from '../lib/log.ts';
 import { formatHostPort } from '../lib/ip.ts';
 import { startNodeAgent } from '../node/agent.ts';
@@ -52,8 +55,11 @@ export async function runAgent(paths: LabPaths, name: string, version: string): 
   // In a new lab the server starts beside us; knocking with TLS takes CPU that it needs. An agent that
   // comes back while the server is away goes on without it.
   await waitForPort(lab.hostIPs[0]!, apiPortInLab, serverPatienceMs);
+  // Proxy and agent follow the same Services.
+  const informers = new Informers({ client, log });
   const proxy = await startProxy({
     client,
+    informers,
     nodeName: name,
     nodeIPs: node.ips,
     clusterCidrs: lab.podCidrs,
@@ -74,12 +80,14 @@ export async function runAgent(paths: LabPaths, name: string, version: string): 
     podCidrs: node.podCidrs,
     resolvConfPath,
     leaseSeconds: nodeGraceSeconds,
+    services: informers.of<Service>(resources.services),
     ...(name === lab.nodes[0]?.name
       ? { labels: { 'node-role.kubernetes.io/control-plane': '' } }
       : {}),
   });
   for (const signal of ['SIGTERM', 'SIGINT'] as const) {
     process.once(signal, () => {
+      informers.stop();
       void Promise.all([agent.stop(), proxy.stop()]).finally(() => process.exit(0));
     });
   }
