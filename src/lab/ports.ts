@@ -63,7 +63,8 @@ export async function waitForPort(host: string, port: number, withinMs: number):
   return false;
 }
 
-function isOpen(host: string, port: number): Promise<boolean> {
+/** Whether something listens there. */
+export function isOpen(host: string, port: number): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = connect({ host, port, timeout: 100 });
     const end = (open: boolean) => {

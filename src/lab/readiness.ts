@@ -12,6 +12,7 @@ import type { Node } from '../api/types.ts';
 import type { LabConfig } from './config.ts';
 import { keyFiles } from './keys.ts';
 import { logFile, type LabPaths } from './paths.ts';
+import { isOpen } from './ports.ts';
 import { findComponent } from './processes.ts';
 
 /** Between two questions to something that does not answer yet. */
@@ -24,12 +25,10 @@ export async function waitForApi(
   paths: LabPaths,
   signal: AbortSignal,
 ): Promise<void> {
-  await until(
-    signal,
-    `API of lab "${lab.name}"`,
-    paths,
-    async () => (await get(lab, paths, '/readyz')) === 'ok',
-  );
+  // Knocking with TLS takes CPU that the server needs while it starts.
+  const what = `API of lab "${lab.name}"`;
+  await until(signal, what, paths, () => isOpen('127.0.0.1', lab.apiPort));
+  await until(signal, what, paths, async () => (await get(lab, paths, '/readyz')) === 'ok');
 }
 
 export async function waitForNodes(
