@@ -71,6 +71,8 @@ function world(query: Reply, transport: 'udp' | 'tcp'): packet.Packet | undefine
       const answers = Array.from({ length: count }, (_, index) => a(`192.0.2.${index}`));
       return { flags: transport === 'udp' ? flags | TC : flags, answers };
     }
+    case 'udponly':
+      return transport === 'udp' ? { flags: flags | TC, answers: [a('192.0.2.84')] } : undefined;
     case 'silent':
       return undefined;
     default:
@@ -277,6 +279,26 @@ test('[D90c D90e] a silent or closed upstream gives way to the next, and SERVFAI
   assert.deepEqual([reply.rcode, reply.flag_aa, reply.answers], ['SERVFAIL', false, []]);
   assert.ok(seconds < 5.5, `${seconds} s`);
   silent.close();
+});
+
+test('[D90e] an upstream that no route leads to fails like any other', async () => {
+  for (const address of ['192.0.2.53', '2001:db8::53']) {
+    await using server = await start({ upstreams: [address] });
+    const reply = await ask(server.at, 'www.example.com. A');
+    assert.equal(reply.rcode, 'SERVFAIL');
+    await using both = await start({ upstreams: [address, upstream.address] });
+    for (let index = 0; index < 5; index += 1) {
+      assert.equal((await ask(both.at, `www.e${index}.example.com. A`)).rcode, 'NOERROR');
+    }
+  }
+});
+
+test('[D90b] the cut reply of an upstream without TCP goes to the client as it is', async () => {
+  await using server = await start();
+  const started = performance.now();
+  const reply = await ask(server.at, 'udponly.example.com. A', { timeoutMs: 6000 });
+  assert.deepEqual([reply.rcode, reply.flag_tc], ['NOERROR', true]);
+  assert.ok(performance.now() - started < 3000);
 });
 
 test('[D57] a reverse name of nothing here is asked upstream', async () => {

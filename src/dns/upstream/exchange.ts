@@ -31,11 +31,13 @@ export function askUdp(ask: Ask): Promise<Message> {
         const message = replyIn(bytes, ask.query);
         if (message !== undefined) resolve(message);
       });
-      socket.connect(server.port, server.host, () => {
+      // Without a callback a failure is an `error` event; with one it would be its argument.
+      socket.on('connect', () => {
         socket.send(packet, (error) => {
           if (error !== null) reject(error);
         });
       });
+      socket.connect(server.port, server.host);
     },
   );
 }

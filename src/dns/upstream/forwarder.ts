@@ -16,7 +16,7 @@ import {
 } from '../wire/message.ts';
 import { foldCase, root } from '../wire/name.ts';
 import { MessageCache } from './cache.ts';
-import { askTcp, askUdp } from './exchange.ts';
+import { askTcp, askUdp, type Ask } from './exchange.ts';
 import type { Server } from './servers.ts';
 
 /** What of the client's own query goes upstream. */
@@ -107,7 +107,10 @@ export class Forwarder {
     return [...well, ...rotated.filter((upstream) => upstream.shunnedUntilMs > now)];
   }
 
-  /** Over UDP, and over TCP when the reply was cut: the cache then has all of it. */
+  /**
+   * Over UDP, and over TCP when the reply was cut: the cache then has all of it. From a server that
+   * does not speak TCP the client gets the cut reply, as from CoreDNS (D90b).
+   */
   async #exchange(
     server: Server,
     question: Question,
@@ -116,13 +119,25 @@ export class Forwarder {
   ): Promise<Message> {
     const query = queryFor(question, options);
     const ask = { server, query, packet: encodeMessage(query), timeoutMs, clock: this.#clock };
+    const startedMs = this.#clock.monotonicMs();
     const message = await askUdp(ask);
-    const whole = (message.flags & FLAG.TC) === 0 ? message : await askTcp(ask);
+    const leftMs = Math.max(0, timeoutMs - (this.#clock.monotonicMs() - startedMs));
+    const isCut = (message.flags & FLAG.TC) !== 0;
+    const whole = isCut ? await wholeReply({ ...ask, timeoutMs: leftMs }, message) : message;
     return {
       ...whole,
       questions: [question],
       additionals: whole.additionals.filter(({ type }) => type !== TYPE.OPT),
     };
+  }
+}
+
+async function wholeReply(ask: Ask, cut: Message): Promise<Message> {
+  try {
+    return await askTcp(ask);
+  } catch (error) {
+    if (error instanceof WorldError) return cut;
+    throw error;
   }
 }
 
