@@ -71,7 +71,8 @@ export function deploymentController(context: Context): Reconciler {
     let newest = newestOf(deployment, all);
     if (deployment.spec.paused === true || wasScaled(deployment, all)) {
       const old = all.filter((set) => set !== newest);
-      await scaleAll(deployment, proportionalScaling(deployment, newest, old));
+      const scalings = proportionalScaling(deployment, newest, old);
+      await scaleAll(deployment, [...scalings, ...staleSizes(deployment, all, scalings)]);
       return await writeStatus(deployment, { newest, all });
     }
     const old = all.filter((set) => set !== newest);
@@ -86,7 +87,7 @@ export function deploymentController(context: Context): Reconciler {
       newestIs = 'created';
     } else {
       newestIs = saysOtherSet(deployment, newest) ? 'found' : undefined;
-      newest = await keepAnnotations(deployment, newest, old);
+      newest = await alignSet(deployment, newest, old);
     }
     await keepRevision(deployment, newest);
     await scaleAll(deployment, stepOf(deployment, newest, old));
@@ -148,17 +149,24 @@ export function deploymentController(context: Context): Reconciler {
     );
   }
 
-  /** A set that was rolled back to gets the next revision; all get the Deployment's annotations. */
-  async function keepAnnotations(
+  /**
+   * A set that was rolled back to gets the next revision; all get the Deployment's annotations and
+   * minReadySeconds, which are no reason for a new set.
+   */
+  async function alignSet(
     deployment: Deployment,
     set: ReplicaSet,
     old: ReplicaSet[],
   ): Promise<ReplicaSet> {
     const wanted = setAnnotations(deployment, set, nextRevision(set, old));
     const held = set.metadata.annotations ?? {};
-    if (Object.entries(wanted).every(([key, value]) => held[key] === value)) return set;
+    const { minReadySeconds = 0 } = deployment.spec;
+    const isSame = Object.entries(wanted).every(([key, value]) => held[key] === value);
+    const isAsPatient = (set.spec.minReadySeconds ?? 0) === minReadySeconds;
+    if (isSame && isAsPatient) return set;
     return await mergePatch(context, resources.replicasets, set, {
       metadata: { annotations: wanted },
+      ...(isAsPatient ? {} : { spec: { minReadySeconds } }),
     });
   }
 
@@ -297,6 +305,22 @@ function wasScaled(deployment: Deployment, sets: readonly ReplicaSet[]): boolean
     const desired = set.metadata.annotations?.[desiredReplicasAnnotation];
     return replicasOf(set) > 0 && desired !== undefined && Number(desired) !== replicas;
   });
+}
+
+/**
+ * Sets that keep their number of pods and still say another size of the whole. As long as one does,
+ * the Deployment counts as scaled, and its rollout stands still.
+ */
+function staleSizes(
+  deployment: Deployment,
+  sets: readonly ReplicaSet[],
+  scalings: readonly Scaling[],
+): Scaling[] {
+  const size = Object.entries(sizeAnnotations(deployment));
+  return sets
+    .filter((set) => replicasOf(set) > 0 && !scalings.some((scaling) => scaling.set === set))
+    .filter((set) => size.some(([key, value]) => set.metadata.annotations?.[key] !== value))
+    .map((set) => ({ set, replicas: replicasOf(set) }));
 }
 
 function downToZero(sets: readonly ReplicaSet[]): Scaling[] {

@@ -189,6 +189,46 @@ test('[K36] a new template rolls over without ever having too few pods', async (
   ]);
 });
 
+test('[K36] a rollout goes on after it was scaled in the middle', async () => {
+  const { client } = cluster;
+  const key = { namespace, name: 'middle' };
+  await client.create(resources.deployments, deployment('middle', { replicas: 10 }));
+  await rolledOut('middle');
+  // The new pods do not get ready: the rollout stands still with pods of both kinds.
+  cluster.isReady = (pod) => pod.metadata.annotations?.version !== '2';
+  const image = { spec: { template: { metadata: { annotations: { version: '2' } } } } };
+  await client.patch(resources.deployments, key, image, { type: 'merge' });
+  await cluster.until(async () => (await podsOf('middle')).length === 13);
+  await cluster.controllers.idle();
+  await client.patch(resources.deployments, key, { spec: { replicas: 11 } }, { type: 'merge' });
+  await cluster.until(async () => (await podsOf('middle')).length === 14);
+  cluster.isReady = () => true;
+  for (const pod of await podsOf('middle')) {
+    const podKey = { namespace, name: pod.metadata.name };
+    const again = { metadata: { annotations: { again: 'x' } } };
+    await client.patch(resources.pods, podKey, again, { type: 'merge' });
+  }
+  await rolledOut('middle');
+});
+
+test('[K36] a set takes over minReadySeconds, and no pod is replaced for it', async () => {
+  const { client } = cluster;
+  await client.create(resources.deployments, deployment('patient'));
+  await rolledOut('patient');
+  const before = (await podsOf('patient')).map((pod) => pod.metadata.name).toSorted(byText);
+  const change = { spec: { minReadySeconds: 1 } };
+  await client.patch(resources.deployments, { namespace, name: 'patient' }, change, {
+    type: 'merge',
+  });
+  await cluster.until(async () => {
+    const labelSelector = 'app=patient';
+    const { items } = await client.list<ReplicaSet>(resources.replicasets, { labelSelector });
+    return items.length === 1 && items[0]?.spec.minReadySeconds === 1;
+  });
+  const after = (await podsOf('patient')).map((pod) => pod.metadata.name).toSorted(byText);
+  assert.deepEqual(after, before);
+});
+
 test('[K36] deleted pods are replaced, and none too many', async () => {
   await cluster.client.create(resources.deployments, deployment('churn', { replicas: 20 }));
   await rolledOut('churn');
