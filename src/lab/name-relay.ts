@@ -8,6 +8,9 @@ import { connect } from 'node:net';
 import { listenTcp } from '../dns/tcp.ts';
 import { listenUdp } from '../dns/udp.ts';
 import { parseResolvConf } from '../dns/upstream/servers.ts';
+import { DecodeError, decodeMessage } from '../dns/wire/decode.ts';
+import { encodeMessage } from '../dns/wire/encode.ts';
+import { FLAG, RCODE } from '../dns/wire/message.ts';
 import { systemClock } from '../lib/clock.ts';
 import { messageOf } from '../lib/errors.ts';
 import { familyOf } from '../lib/ip.ts';
@@ -44,7 +47,7 @@ export function hostNameServers(): string[] {
 
 let known: { mtimeMs: number; servers: string[] } = { mtimeMs: 0, servers: [] };
 
-/** Undefined when nobody answers: the client's own patience then decides. */
+/** SERVFAIL when nobody answers, so that a machine without a network does not keep clients waiting. */
 async function relay(
   packet: Uint8Array,
   transport: 'udp' | 'tcp',
@@ -57,7 +60,25 @@ async function relay(
       log.debug({ server, error: messageOf(error) }, 'name server of the host does not answer');
     }
   }
-  return undefined;
+  return failure(packet);
+}
+
+/** RFC 1035 §4.1.1: the question comes back with QR set and RCODE 2; nothing else is ours to repeat. */
+function failure(packet: Uint8Array): Buffer | undefined {
+  try {
+    const { id, flags, questions } = decodeMessage(packet);
+    return encodeMessage({
+      id,
+      flags: (flags & ~0xf) | FLAG.QR | FLAG.RA | RCODE.SERVFAIL,
+      questions,
+      answers: [],
+      authorities: [],
+      additionals: [],
+    });
+  } catch (error) {
+    if (error instanceof DecodeError) return undefined;
+    throw error;
+  }
 }
 
 function askUdp(host: string, packet: Uint8Array): Promise<Buffer> {

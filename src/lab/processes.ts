@@ -201,5 +201,5 @@ function commandLineOf(pid: number): string {
 
 function isGone(error: unknown): boolean {
   const code = (error as NodeJS.ErrnoException).code;
-  return code === 'ENOENT' || code === 'ESRCH';
+  return code === 'ENOENT' || code === 'ESRCH' || code === 'ENOTDIR';
 }
