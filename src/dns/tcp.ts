@@ -44,8 +44,11 @@ export async function listenTcp(
   };
 }
 
-/** One client. A timer runs from message to message, so that a trickle of bytes does not hold it open. */
-class Connection {
+/**
+ * One client. A timer runs from message to message, so that a trickle of bytes does not hold it open;
+ * it stands while the answer is made, which has limits of its own.
+ */
+export class Connection {
   readonly #socket: Socket;
   readonly #handle: Handle;
   readonly #clock: Clock;
@@ -100,6 +103,7 @@ class Connection {
 
   async #answer(packet: Buffer): Promise<void> {
     this.#busy = true;
+    this.#cancelTimer();
     const reply = await this.#handle(packet, 'tcp');
     if (reply !== undefined) {
       const frame = Buffer.allocUnsafe(2 + reply.length);
@@ -113,6 +117,8 @@ class Connection {
 
   #limit(delayMs: number): void {
     this.#cancelTimer();
-    this.#cancelTimer = this.#clock.after(delayMs, () => this.#socket.destroy());
+    // Without an error whoever waits for `drain` would wait for ever.
+    const end = () => this.#socket.destroy(new Error(`nothing happened in ${delayMs} ms`));
+    this.#cancelTimer = this.#clock.after(delayMs, end);
   }
 }
