@@ -115,7 +115,7 @@ function ownerText(owner: { kind: string; apiVersion: string; name: string } | u
 export const eventTable: Printer = {
   columns: 'Last Seen,Type,Reason,Object,Subobject*,Source*,Message,First Seen*,Count*,Name*',
   cells: (event: k.Event, now) => {
-    const { involvedObject: about, series } = event;
+    const { involvedObject: about = {}, series } = event as Partial<k.Event>;
     const first = ageOf(event.firstTimestamp ?? event.eventTime, now);
     const last = series?.lastObservedTime ?? event.lastTimestamp;
     return [

@@ -1,7 +1,9 @@
 /** Watch streams (A80-A93). */
 import { type Resource, apiVersionOf } from '../../api/resources.ts';
 import { invalid } from '../../api/validation/index.ts';
+import { messageOf } from '../../lib/errors.ts';
 import { limits } from '../../lib/limits.ts';
+import type { Logger } from '../../lib/log.ts';
 import type { Change, Stored } from '../../store/store.ts';
 import type { ApiContext } from '../context.ts';
 import { type SelectedChange, type Selection, select, translate } from '../selection.ts';
@@ -20,9 +22,14 @@ const TIMEOUT_MIN_SECONDS = 1800;
 /** Open watches, so that a closing server can end them. */
 export type Watches = Set<() => void>;
 
+type WatchContext = ApiContext & {
+  readonly watches: Watches;
+  readonly log: Logger | undefined;
+};
+
 /** GET of a collection with `watch=true`. */
 export async function handleWatch(
-  context: ApiContext & { readonly watches: Watches },
+  context: WatchContext,
   exchange: Exchange,
   target: Target,
   form: Form,
@@ -33,8 +40,15 @@ export async function handleWatch(
   const start = await startOf(context, target.resource, query);
   const encode = encoderFor(context, exchange, target.resource, form);
   const stream = openStream(context, exchange);
-  const onChanges = (changes: readonly Change[]) =>
-    stream.write(linesOf(changes, selection, encode));
+  const onChanges = (changes: readonly Change[]) => {
+    try {
+      stream.write(linesOf(changes, selection, encode));
+    } catch (error) {
+      // The store calls: what cannot be encoded for one watcher must not reach the others.
+      context.log?.warn({ path: exchange.path, error: messageOf(error) }, 'cannot encode an event');
+      stream.cut();
+    }
+  };
   const { name } = selection;
   const subscription = context.store.watch(
     target.resource,
@@ -241,8 +255,13 @@ function openStream(context: { readonly watches: Watches }, exchange: Exchange) 
   };
   context.watches.add(end);
   response.on('close', close);
+  const cut = () => {
+    close();
+    response.destroy();
+  };
   return {
     end,
+    cut,
     onEnd(cleanup: () => void) {
       if (open) cleanups.push(cleanup);
       else cleanup();
@@ -260,9 +279,7 @@ function openStream(context: { readonly watches: Watches }, exchange: Exchange) 
       if (!open || parts.length === 0) return;
       const sink = response as NodeJS.WritableStream & { readonly writableLength: number };
       sink.write(parts.length === 1 ? parts[0]! : Buffer.concat(parts));
-      if (sink.writableLength <= limits.watchBufferBytesMax) return;
-      close();
-      response.destroy();
+      if (sink.writableLength > limits.watchBufferBytesMax) cut();
     },
   };
 }
