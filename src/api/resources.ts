@@ -139,7 +139,7 @@ export const reviews = {
 } as const satisfies Record<string, Resource>;
 
 /** `v1` or `apps/v1`. */
-export function apiVersionOf(resource: Resource): string {
+export function apiVersionOf(resource: Pick<Resource, 'group' | 'version'>): string {
   return resource.group === '' ? resource.version : `${resource.group}/${resource.version}`;
 }
 

@@ -69,7 +69,7 @@ export function definitionsFor(
   const gvks = gvksByType();
   const queue = ['meta/v1.DeleteOptions', 'meta/v1.Status', 'meta/v1.ListMeta'];
   for (const kind of kinds) {
-    const id = typeIdOf(apiVersionOf(kind as Resource), kind.kind);
+    const id = typeIdOf(apiVersionOf(kind), kind.kind);
     if (id === undefined) continue;
     queue.push(id);
     const list = listSchema(kind, id, dialect);
@@ -98,7 +98,7 @@ export function allKinds(): GroupVersionKind[] {
 function gvksByType(): Map<string, GroupVersionKind> {
   const out = new Map<string, GroupVersionKind>();
   for (const { group, version, kind } of allKinds()) {
-    const id = typeIdOf(apiVersionOf({ group, version } as Resource), kind);
+    const id = typeIdOf(apiVersionOf({ group, version }), kind);
     if (id !== undefined) out.set(id, { group, version, kind });
   }
   return out;

@@ -58,7 +58,7 @@ export function rootOf(resource: Pick<Resource, 'group' | 'version'>): string {
 
 /** `api/v1` or `apis/apps/v1`, as OpenAPI 3 names its documents. */
 export function groupVersionPath(resource: Pick<Resource, 'group' | 'version'>): string {
-  const text = apiVersionOf(resource as Resource);
+  const text = apiVersionOf(resource);
   return resource.group === '' ? `api/${text}` : `apis/${text}`;
 }
 

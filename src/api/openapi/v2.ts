@@ -1,6 +1,6 @@
 /** Swagger 2.0 of everything we serve (A14). */
 import { typeIdOf } from '../schema.ts';
-import { apiVersionOf, type Resource } from '../resources.ts';
+import { apiVersionOf } from '../resources.ts';
 import { allKinds, definitionName, definitionsFor, served, type Schema } from './definitions.ts';
 import { operationsOf, queryType, type Operation } from './paths.ts';
 
@@ -40,6 +40,6 @@ function operationOf(operation: Operation): Schema {
 }
 
 function bodySchema({ body }: Operation): Schema | undefined {
-  const id = typeIdOf(apiVersionOf(body as unknown as Resource), body.kind);
+  const id = typeIdOf(apiVersionOf(body), body.kind);
   return id === undefined ? undefined : { $ref: `#/definitions/${definitionName(id)}` };
 }

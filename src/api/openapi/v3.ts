@@ -1,6 +1,6 @@
 /** OpenAPI 3, one document for each group version (A17, A18). */
 import { typeIdOf } from '../schema.ts';
-import { apiVersionOf, type Resource } from '../resources.ts';
+import { apiVersionOf } from '../resources.ts';
 import { subresourceKindOf } from '../discovery.ts';
 import { definitionName, definitionsFor, served, type Schema } from './definitions.ts';
 import { groupVersionPath, operationsOf, queryType, type Operation } from './paths.ts';
@@ -70,6 +70,6 @@ function operationOf(operation: Operation): Schema {
 }
 
 function bodySchema({ body }: Operation): Schema | undefined {
-  const id = typeIdOf(apiVersionOf(body as unknown as Resource), body.kind);
+  const id = typeIdOf(apiVersionOf(body), body.kind);
   return id === undefined ? undefined : { $ref: `#/components/schemas/${definitionName(id)}` };
 }

@@ -21,7 +21,7 @@ export function strategicMergePatch(
   object: unknown,
   patch: JsonObject,
 ): unknown {
-  const id = typeIdOf(apiVersionOf(resource as Resource), resource.kind);
+  const id = typeIdOf(apiVersionOf(resource), resource.kind);
   const type = id === undefined ? undefined : typeOf(id);
   return mergeObject(type, isObject(object) ? object : {}, patch);
 }
