@@ -7,7 +7,7 @@ import { formatTime } from '../lib/clock.ts';
 import type { Decision, Stored } from '../store/store.ts';
 import type { AnyObject, ApiContext, WriteOptions } from './context.ts';
 import { hasGeneration } from './metadata.ts';
-import { checkPreconditions, notFound } from './refusals.ts';
+import { checkPreconditions, forbidden, notFound } from './refusals.ts';
 import { releaseFor } from './strategies.ts';
 
 /** What became of the object: `gone`, or lingering with the state in `stored`. */
@@ -25,6 +25,7 @@ export async function deleteObject(
     (current, transaction) => {
       if (current === undefined) throw notFound(resource, key.name);
       const object = current.object as AnyObject;
+      refuseImmortal(resource, key);
       checkPreconditions(resource, object, options.preconditions ?? {});
       const decision = decideDelete(context, resource, object, options);
       if (decision.kind === 'delete') releaseFor(context, resource, object, transaction);
@@ -34,6 +35,14 @@ export async function deleteObject(
   );
   return { stored: stored!, gone: change === 'DELETED' };
 }
+
+/** NamespaceLifecycle: what the cluster itself lives in stays. */
+function refuseImmortal(resource: Resource, { name }: Key): void {
+  if (resource !== resources.namespaces || !IMMORTAL_NAMESPACES.has(name)) return;
+  throw forbidden(resource, name, 'this namespace may not be deleted');
+}
+
+const IMMORTAL_NAMESPACES = new Set(['default', 'kube-system', 'kube-public']);
 
 function decideDelete(
   context: ApiContext,
@@ -87,6 +96,8 @@ function mark(
 }
 
 const DEFAULT_GRACE_SECONDS = 30;
+/** 68 years: the field is an int64, but the end of the period must be a date. */
+const GRACE_SECONDS_MAX = 2 ** 31 - 1;
 
 /** Only pods stop gracefully, and only where something runs (A113). */
 function graceSecondsOf(resource: Resource, object: AnyObject, asked: number | undefined): number {
@@ -94,7 +105,7 @@ function graceSecondsOf(resource: Resource, object: AnyObject, asked: number | u
   const { spec, status } = object as unknown as Pod;
   if (!spec.nodeName || status?.phase === 'Succeeded' || status?.phase === 'Failed') return 0;
   const seconds = asked ?? spec.terminationGracePeriodSeconds ?? DEFAULT_GRACE_SECONDS;
-  return seconds < 0 ? 1 : seconds;
+  return seconds < 0 ? 1 : Math.min(seconds, GRACE_SECONDS_MAX);
 }
 
 /** A114: the policy stands in the finalizers, for the garbage collector to read. */
