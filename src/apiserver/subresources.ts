@@ -3,7 +3,6 @@ import type { Key } from '../api/meta.ts';
 import { type Resource, resources } from '../api/resources.ts';
 import { type Status, failure } from '../api/status.ts';
 import type { Namespace, Pod, TokenRequest } from '../api/types.ts';
-import type { DeleteOptions } from '../client/client.ts';
 import { formatTime } from '../lib/clock.ts';
 import type { Stored } from '../store/store.ts';
 import {
@@ -13,6 +12,7 @@ import {
   type WriteOptions,
   copyOf,
 } from './context.ts';
+import { type DeleteOptionsBody, deleteOptionsOf } from './delete-options.ts';
 import { deleteObject } from './deletion.ts';
 import { badRequest, conflict, notFound } from './refusals.ts';
 import { replaceObject, updateObject } from './registry.ts';
@@ -28,7 +28,7 @@ export type SubresourceRequest = {
 };
 
 type Binding = { target?: { kind?: string; name?: string } };
-type Eviction = { deleteOptions?: DeleteOptions };
+type Eviction = { deleteOptions?: DeleteOptionsBody };
 
 /** The answer, a `Status` or an object, to send with 201. */
 export async function postSubresource(
@@ -93,11 +93,11 @@ function bound(pod: Pod, nodeName: string, now: number): Pod {
 
 /** Nothing we serve can forbid an eviction yet, so it deletes. */
 async function evict(context: ApiContext, request: SubresourceRequest): Promise<Status> {
-  const { deleteOptions } = request.body as Eviction;
-  await deleteObject(context, resources.pods, request.key, {
-    ...deleteOptions,
-    ...dryRunOf(request),
-  });
+  const { deleteOptions = {} } = request.body as Eviction;
+  const options = deleteOptionsOf(deleteOptions);
+  // `kubectl drain --dry-run=server` says so here and nowhere else.
+  const dryRun = request.dryRun === true || options.dryRun === true;
+  await deleteObject(context, resources.pods, request.key, { ...options, dryRun });
   return success(request);
 }
 
@@ -115,13 +115,18 @@ export async function putObject(
     return updateObject(context, resource, key, build, write);
   }
   if (subresource === 'finalize') {
-    return { stored: await finalizeNamespace(context, key, body), created: false };
+    return { stored: await finalizeNamespace(context, key, body, write), created: false };
   }
   return replaceObject(context, resource, key, body, options);
 }
 
 /** PUT /namespaces/x/finalize: only spec.finalizers changes; the last one gone, so is the namespace. */
-async function finalizeNamespace(context: ApiContext, key: Key, body: AnyObject): Promise<Stored> {
+async function finalizeNamespace(
+  context: ApiContext,
+  key: Key,
+  body: AnyObject,
+  options: WriteOptions,
+): Promise<Stored> {
   if (context.store.get(resources.namespaces, key) === undefined) {
     throw notFound(resources.namespaces, key.name);
   }
@@ -138,6 +143,7 @@ async function finalizeNamespace(context: ApiContext, key: Key, body: AnyObject)
     spec: { ...current.spec, finalizers },
   });
   const { stored } = await updateObject(context, resources.namespaces, key, build, {
+    ...options,
     subresource: 'finalize',
   });
   return stored;

@@ -1,11 +1,13 @@
 /** DELETE of one object or of a collection (A40-A42). */
-import { decodeBody } from '../../api/decode.ts';
+import { type Decoded, decodeBody } from '../../api/decode.ts';
+import { conform } from '../../api/fields.ts';
 import type { Key } from '../../api/meta.ts';
 import type { Resource } from '../../api/resources.ts';
 import { isReason } from '../../api/status.ts';
 import type { DeleteOptions } from '../../client/client.ts';
 import type { Stored } from '../../store/store.ts';
 import type { WriteOptions } from '../context.ts';
+import { type DeleteOptionsBody, deleteOptionsOf } from '../delete-options.ts';
 import { deleteObject } from '../deletion.ts';
 import { badRequest, detailsOf } from '../refusals.ts';
 import { select } from '../selection.ts';
@@ -76,49 +78,29 @@ function keyOf({ namespace, name }: Stored): Key {
   return namespace === '' ? { name } : { namespace, name };
 }
 
-type OptionsBody = {
-  gracePeriodSeconds?: number;
-  propagationPolicy?: string;
-  orphanDependents?: boolean;
-  preconditions?: { uid?: string; resourceVersion?: string };
-  dryRun?: string[];
-};
-
 /** DeleteOptions from the body, or else from the query. */
 async function readOptions({ request, query }: Exchange): Promise<Options> {
   const bytes = await readBody(request);
-  const body: OptionsBody =
-    bytes.length === 0 ? {} : decodeBody(request.headers['content-type'], bytes).object;
+  const body =
+    bytes.length === 0 ? {} : optionsIn(decodeBody(request.headers['content-type'], bytes));
   const grace = body.gracePeriodSeconds ?? numberOf(query.get('gracePeriodSeconds'));
   const orphan = body.orphanDependents ?? booleanOf(query.get('orphanDependents'));
   const policy = body.propagationPolicy ?? query.get('propagationPolicy') ?? undefined;
-  const propagationPolicy = policyOf(policy, orphan);
-  const dryRuns = [...(body.dryRun ?? []), ...query.getAll('dryRun')];
-  if (dryRuns.some((value) => value !== 'All')) {
-    throw badRequest(`invalid dryRun value ${JSON.stringify(dryRuns)}: only "All" is known`);
-  }
-  return {
-    dryRun: dryRuns.length > 0,
+  return deleteOptionsOf({
+    ...body,
     ...(grace === undefined ? {} : { gracePeriodSeconds: grace }),
-    ...(propagationPolicy === undefined ? {} : { propagationPolicy }),
-    ...(body.preconditions === undefined ? {} : { preconditions: body.preconditions }),
-  };
+    ...(orphan === undefined ? {} : { orphanDependents: orphan }),
+    ...(policy === undefined ? {} : { propagationPolicy: policy }),
+    dryRun: [...(body.dryRun ?? []), ...query.getAll('dryRun')],
+  });
 }
 
-const POLICIES = ['Background', 'Foreground', 'Orphan'] as const;
-
-function policyOf(
-  text: string | undefined,
-  orphan: boolean | undefined,
-): (typeof POLICIES)[number] | undefined {
-  if (text === undefined || text === '') {
-    return orphan === undefined ? undefined : orphan ? 'Orphan' : 'Background';
-  }
-  const policy = POLICIES.find((name) => name === text);
-  if (policy !== undefined) return policy;
-  throw badRequest(
-    `invalid propagationPolicy "${text}": must be one of "Background", "Foreground", "Orphan"`,
-  );
+/** The body may leave its kind unsaid; of another kind it is a mistake. */
+function optionsIn(decoded: Decoded): DeleteOptionsBody {
+  const kind = decoded.kind || 'DeleteOptions';
+  if (kind !== 'DeleteOptions') throw badRequest(`expected DeleteOptions, not kind "${kind}"`);
+  const { object }: { object: object } = conform({ ...decoded, kind }, 'Ignore');
+  return object;
 }
 
 function numberOf(text: string | null): number | undefined {
