@@ -38,3 +38,119 @@ test('[A119] an event about nothing has a row', async () => {
   assert.equal(code, 200);
   assert.equal(body.rows[0].cells[3], '/');
 });
+
+const podOf = (name: string, spec: object = {}) => ({
+  apiVersion: 'v1',
+  kind: 'Pod',
+  metadata: { name },
+  spec: { containers: [{ name: 'c', image: 'fairlead/pause' }], ...spec },
+});
+
+test('[A96] [A45] kubectl drain --dry-run=server evicts nobody', async () => {
+  await create(`${DEFAULT}/pods`, podOf('stays', { nodeName: 'n1' }));
+  const eviction = {
+    apiVersion: 'policy/v1',
+    kind: 'Eviction',
+    metadata: { name: 'stays' },
+    deleteOptions: { dryRun: ['All'] },
+  };
+  const { code } = await ask(`POST ${DEFAULT}/pods/stays/eviction`, { body: eviction });
+  assert.equal(code, 201);
+  const { body } = await ask(`GET ${DEFAULT}/pods/stays`);
+  assert.equal(body.metadata.deletionTimestamp, undefined);
+});
+
+test('[A101] [A45] a dry run finalizes no namespace', async () => {
+  const body = { apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'unfinished' } };
+  await create('/api/v1/namespaces', body);
+  const path = '/api/v1/namespaces/unfinished';
+  const emptied = { ...body, spec: { finalizers: [] } };
+  assert.equal((await ask(`PUT ${path}/finalize?dryRun=All`, { body: emptied })).code, 200);
+  assert.deepEqual((await ask(`GET ${path}`)).body.spec.finalizers, ['kubernetes']);
+});
+
+/** Subresources that only take what discovery says; the way around validation would lead here. */
+const wrongVerbs = [
+  'PATCH pods/p/binding',
+  'PATCH pods/p/eviction',
+  'PUT pods/p/binding',
+  'PUT pods/p/eviction',
+  'DELETE pods/p/log',
+  'POST pods/p/log',
+  'POST pods/p/status',
+  'DELETE pods/p/status',
+  'PUT serviceaccounts/p/token',
+  'PATCH serviceaccounts/p/token',
+];
+for (const line of wrongVerbs) {
+  test(`[A13] ${line} is not allowed`, async () => {
+    const [method = '', path = ''] = line.split(' ');
+    const type = method === 'PATCH' ? 'application/merge-patch+json' : 'application/json';
+    const { code, text } = await ask(`${method} ${DEFAULT}/${path}`, { body: {}, type });
+    assert.equal(code, 405, text);
+  });
+}
+
+const BINDING = { apiVersion: 'v1', kind: 'Binding', metadata: { name: 'odd' } };
+const wrongTypes: { name: string; line: string; body: object }[] = [
+  {
+    name: 'a binding to a number',
+    line: `POST ${DEFAULT}/pods/odd/binding`,
+    body: { ...BINDING, target: { name: 5 } },
+  },
+  {
+    name: 'a binding that is a pod',
+    line: `POST ${DEFAULT}/pods/odd/binding`,
+    body: podOf('odd'),
+  },
+  {
+    name: 'a grace period in words',
+    line: `DELETE ${DEFAULT}/pods/odd`,
+    body: { gracePeriodSeconds: '7' },
+  },
+  {
+    name: 'a deletion with a pod for options',
+    line: `DELETE ${DEFAULT}/pods/odd`,
+    body: podOf('odd'),
+  },
+  {
+    name: 'a scale in words',
+    line: 'PUT /apis/apps/v1/namespaces/default/deployments/odd/scale',
+    body: { kind: 'Scale', apiVersion: 'autoscaling/v1', spec: 'three' },
+  },
+  {
+    name: 'a token that is a number',
+    line: 'POST /apis/authentication.k8s.io/v1/tokenreviews',
+    body: { kind: 'TokenReview', apiVersion: 'authentication.k8s.io/v1', spec: { token: 5 } },
+  },
+  {
+    name: 'audiences that are no list',
+    line: `POST ${DEFAULT}/serviceaccounts/odd/token`,
+    body: { kind: 'TokenRequest', spec: { audiences: 'me' } },
+  },
+];
+for (const { name, line, body } of wrongTypes) {
+  test(`[A65] ${name} is a bad request`, async () => {
+    const { code, text } = await ask(line, { body });
+    assert.equal(code, 400, text);
+  });
+}
+
+test('[A113] a grace period beyond all dates is as long as can be', async () => {
+  const spec = { nodeName: 'n1', terminationGracePeriodSeconds: Number.MAX_SAFE_INTEGER };
+  await create(`${DEFAULT}/pods`, podOf('patient', spec));
+  const { code, body, text } = await ask(`DELETE ${DEFAULT}/pods/patient`);
+  assert.equal(code, 200, text);
+  assert.equal(body.metadata.deletionGracePeriodSeconds, 2 ** 31 - 1);
+});
+
+for (const name of ['default', 'kube-system', 'kube-public']) {
+  test(`[A116] namespace ${name} may not be deleted`, async () => {
+    const { code, body } = await ask(`DELETE /api/v1/namespaces/${name}?dryRun=All`);
+    assert.equal(code, 403);
+    assert.equal(
+      body.message,
+      `namespaces "${name}" is forbidden: this namespace may not be deleted`,
+    );
+  });
+}

@@ -36,6 +36,20 @@ export function parseUrl(url: string): Pick<Exchange, 'path' | 'segments' | 'que
   }
 }
 
+/** What a method is called where discovery and refusals speak of it. */
+export function verbOf(method: string): string {
+  return VERBS[method] ?? method.toLowerCase();
+}
+
+const VERBS: Readonly<Record<string, string>> = {
+  GET: 'get',
+  HEAD: 'get',
+  POST: 'create',
+  PUT: 'update',
+  PATCH: 'patch',
+  DELETE: 'delete',
+};
+
 /** Reads the body; over the limit it is a 413 (A44). */
 export function readBody(request: Request): Promise<Buffer> {
   return new Promise((resolve, reject) => {

@@ -7,7 +7,7 @@ import type { Tokens } from '../auth/tokens.ts';
 import type { ApiContext } from '../context.ts';
 import type { NodeProxy } from '../node-proxy.ts';
 import { handleDocument } from './documents.ts';
-import { type Exchange, type Request, type Response, parseUrl } from './exchange.ts';
+import { type Exchange, type Request, type Response, parseUrl, verbOf } from './exchange.ts';
 import { handleHealth } from './health.ts';
 import { handleResource } from './resource.ts';
 import { sendError } from './respond.ts';
@@ -77,7 +77,7 @@ async function dispatch(context: HttpContext, exchange: Exchange): Promise<void>
 /** A70: nobody without a name gets past health and version. */
 function forbiddenTo({ caller, method, path, segments }: Exchange): Error {
   const target = resolveTarget(segments);
-  const verb = VERBS[method] ?? method.toLowerCase();
+  const verb = verbOf(method);
   if (target === undefined) {
     const text = `forbidden: User "${caller.user}" cannot ${verb} path "${path}"`;
     return failure(403, 'Forbidden', text, {});
@@ -88,14 +88,6 @@ function forbiddenTo({ caller, method, path, segments }: Exchange): Error {
   const text = `${resource.resource} is forbidden: User "${caller.user}" cannot ${name === undefined && verb === 'get' ? 'list' : verb} resource "${resource.resource}" in API group "${resource.group}" ${where}`;
   return failure(403, 'Forbidden', text, { kind: resource.resource });
 }
-
-const VERBS: Readonly<Record<string, string>> = {
-  GET: 'get',
-  POST: 'create',
-  PUT: 'update',
-  PATCH: 'patch',
-  DELETE: 'delete',
-};
 
 function logFailure({ log }: HttpContext, { method, path }: Exchange, error: unknown): void {
   const known = typeof error === 'object' && error !== null && 'status' in error;

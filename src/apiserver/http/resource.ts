@@ -1,5 +1,6 @@
 /** Requests about resources: one function per method. */
 import { type Decoded, decodeBody } from '../../api/decode.ts';
+import { subresourceKindOf, subresourceVerbsOf } from '../../api/discovery.ts';
 import { conform, parseFieldValidation } from '../../api/fields.ts';
 import { patchKindOf } from '../../api/patch/index.ts';
 import { type Resource, apiVersionOf } from '../../api/resources.ts';
@@ -14,7 +15,7 @@ import { createObject, getObject } from '../registry.ts';
 import { scaleOf } from '../scale.ts';
 import { postSubresource, putObject } from '../subresources.ts';
 import { handleDelete, handleDeleteCollection } from './deleting.ts';
-import { type Exchange, readBody } from './exchange.ts';
+import { type Exchange, readBody, verbOf } from './exchange.ts';
 import type { HttpContext } from './handler.ts';
 import { handleList } from './listing.ts';
 import { negotiate } from './negotiate.ts';
@@ -33,6 +34,10 @@ export async function handleResource(
 ): Promise<void> {
   const { method } = exchange;
   if (target.resource.createOnly === true) return handleReview(context, exchange, target);
+  const { subresource } = target;
+  if (subresource !== undefined && !subresourceVerbsOf(subresource).includes(verbOf(method))) {
+    throw notAllowed();
+  }
   if (STREAMING.has(target.subresource ?? '')) {
     if (context.nodes === undefined)
       throw failure(503, 'ServiceUnavailable', 'this server reaches no nodes');
@@ -49,7 +54,6 @@ export async function handleResource(
     case 'PATCH':
       return handlePatch(context, exchange, named(target));
     case 'DELETE':
-      if (target.subresource !== undefined) throw notAllowed();
       if (target.name === undefined) return handleDeleteCollection(context, exchange, target);
       return handleDelete(context, exchange, named(target));
     default:
@@ -116,7 +120,9 @@ async function handleReview(
   if (decoded.kind !== resource.kind) {
     throw badRequest(`expected a ${resource.kind}, not kind "${decoded.kind}"`);
   }
-  const body = decoded.object as unknown as AnyObject;
+  // The shape of a beta version is that of the first stable one.
+  const apiVersion = `${resource.group}/v1`;
+  const body = conformed(exchange, { ...decoded, apiVersion }, 'Warn');
   const answer = answerReview(context, resource, body, exchange.caller);
   return sendValue(exchange, answer, { code: 201 });
 }
@@ -125,10 +131,7 @@ async function handlePost(context: HttpContext, exchange: Exchange, target: Targ
   const { resource, namespace, subresource } = target;
   const options = dryRunOf(exchange.query);
   if (subresource !== undefined) {
-    const { object: body } = decodeBody(
-      exchange.request.headers['content-type'],
-      await readBody(exchange.request),
-    );
+    const body = await readPart(exchange, resource, subresource);
     const key = keyOf(named(target));
     const { caller } = exchange;
     const request = { resource, key, subresource, body, caller, ...options };
@@ -147,7 +150,9 @@ async function handlePut(context: HttpContext, exchange: Exchange, target: Named
   const { resource, subresource } = target;
   const form = negotiate(exchange.request.headers.accept);
   const body =
-    subresource === 'scale' ? await readScale(exchange) : await readObject(exchange, resource);
+    subresource === 'scale'
+      ? await readPart(exchange, resource, subresource)
+      : await readObject(exchange, resource);
   const { stored, created } = await putObject(context, resource, keyOf(target), body, {
     ...dryRunOf(exchange.query),
     ...(subresource === undefined ? {} : { subresource }),
@@ -155,13 +160,22 @@ async function handlePut(context: HttpContext, exchange: Exchange, target: Named
   return answerWrite(context, exchange, target, { stored, created, form });
 }
 
-async function readScale(exchange: Exchange): Promise<AnyObject> {
-  const { request } = exchange;
+/** Reads the body of a subresource that has a kind of its own, which the body may leave unsaid. */
+async function readPart(
+  exchange: Exchange,
+  resource: Resource,
+  subresource: string,
+): Promise<AnyObject> {
+  const { request, query } = exchange;
+  const mode = parseFieldValidation(query.get('fieldValidation') ?? undefined);
   const decoded = decodeBody(request.headers['content-type'], await readBody(request));
-  if (decoded.kind !== 'Scale') {
-    throw badRequest(`expected a Scale, not kind "${decoded.kind}"`);
+  const expected = subresourceKindOf(resource, subresource);
+  const kind = decoded.kind || expected.kind;
+  if (kind !== expected.kind) {
+    throw badRequest(`expected a ${expected.kind}, not kind "${decoded.kind}"`);
   }
-  return decoded.object as unknown as AnyObject;
+  const apiVersion = decoded.apiVersion || apiVersionOf(expected);
+  return conformed(exchange, { ...decoded, kind, apiVersion }, mode);
 }
 
 async function handlePatch(context: HttpContext, exchange: Exchange, target: Named): Promise<void> {
