@@ -17,6 +17,6 @@ export async function node(
   const found = findNode(lab, name);
   if (verb === 'stop') await stopNode(lab, found, paths);
   else if (verb === 'kill') await killNode(lab, found, paths);
-  else startNode(lab, found, paths);
+  else await startNode(lab, found, paths);
   console.log(`Node "${name}" of lab "${options.name}" ${did[verb]}. See: kubectl get nodes -w`);
 }

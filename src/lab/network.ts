@@ -144,7 +144,6 @@ function addressNode(lab: LabConfig, node: LabNode): void {
   }
 }
 
-/** Virtual IPs are reached by way of the first node, as by a router outside a cluster. */
 function routeToNode(lab: LabConfig, node: LabNode): void {
   using connection = new RouteConnection();
   const linkIndex = indexOf(connection, lab.bridge);
@@ -154,7 +153,13 @@ function routeToNode(lab: LabConfig, node: LabNode): void {
       `route the host to the pods of "${node.name}"`,
     ),
   );
-  if (node.name !== lab.nodes[0]?.name) return;
+  if (node.name === lab.nodes[0]?.name) routeServices(lab, node);
+}
+
+/** Virtual IPs are reached by way of one node, as by a router outside a cluster. */
+export function routeServices(lab: LabConfig, node: LabNode): void {
+  using connection = new RouteConnection();
+  const linkIndex = indexOf(connection, lab.bridge);
   lab.serviceCidrs.forEach((destination, at) =>
     connection.apply(
       replaceRoute({ destination, linkIndex, via: node.ips[at]! }),

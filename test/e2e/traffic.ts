@@ -1,99 +1,56 @@
-/** Sends requests from where people send them: a pod, a process of a node, the outside. curl and bash are the clients. */
+/** Load from pods, from nodes and from outside, counted by clients of our own. */
+import { once } from 'node:events';
 import { join } from 'node:path';
-import type { Pod } from '../../src/api/types.ts';
-import { environment, run, type Cluster, type Result } from './harness.ts';
+import { environment, start } from './harness.ts';
 
-/** A place to send from: a namespace to enter, or none for the outside. */
-export type Place = { readonly name: string; readonly namespace?: string };
+export type Traffic = {
+  readonly urls: readonly string[];
+  /** Between two requests to each of the URLs. */
+  readonly everyMs: number;
+  readonly connections: readonly { readonly host: string; readonly port: number }[];
+};
 
-export const outside: Place = { name: 'outside' };
+export type Seen = {
+  sent: number;
+  failed: number;
+  failures: Record<string, number>;
+  byPod: Record<string, number>;
+  /** Sent on the connections that stay. */
+  lines: number;
+  cut: number;
+};
 
-function nodeDir(cluster: Cluster, node: string): string {
-  return join(environment.FAIRLEAD_ROOT, 'run', cluster.name, 'nodes', node);
+const peer = join(import.meta.dirname, 'traffic-peer.ts');
+
+/** Starts a client in a network: the path of its file, or none for the host's. Call the result to end it. */
+export function startTraffic(network: string | undefined, traffic: Traffic): () => Promise<Seen> {
+  const enter = network === undefined ? [] : ['nsenter', `--net=${network}`];
+  const [command = '', ...args] = [...enter, process.execPath, peer, JSON.stringify(traffic)];
+  const child = start(command, args);
+  let text = '';
+  child.stdout!.on('data', (chunk: Buffer) => (text += chunk.toString()));
+  let errors = '';
+  child.stderr!.on('data', (chunk: Buffer) => (errors += chunk.toString()));
+  const closed = once(child, 'close');
+  return async () => {
+    child.stdin!.end();
+    await closed;
+    if (text === '') throw new Error(`the client died: ${errors}`);
+    return JSON.parse(text) as Seen;
+  };
 }
 
-/** A process of a node that is not in a pod. */
-export function onNode(cluster: Cluster, node: string): Place {
-  return { name: `a process of ${node}`, namespace: join(nodeDir(cluster, node), 'net') };
+/** The network of a node. */
+export function nodeNetwork(lab: string, node: string): string {
+  return join(environment.FAIRLEAD_ROOT, 'run', lab, 'nodes', node, 'net');
 }
 
-/** A process in a pod's network. */
-export function inPod(cluster: Cluster, pod: Pod): Place {
-  const { name, uid } = pod.metadata;
-  const dir = nodeDir(cluster, pod.spec.nodeName ?? '');
-  return { name: `pod ${name}`, namespace: join(dir, 'pods', uid ?? '', 'net') };
-}
-
-/** Runs a command in a place. */
-export function at(place: Place, command: string, ...args: string[]): Promise<Result> {
-  return place.namespace === undefined
-    ? run(command, args)
-    : run('nsenter', [`--net=${place.namespace}`, '--', command, ...args]);
-}
-
-export function hostPort(address: string, port: number): string {
-  return address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`;
-}
-
-export type Target = { readonly address: string; readonly port: number };
-
-/** Asks for `path` so many times, each over a connection of its own; one line per answer, '' where there was none. */
-export async function httpAnswers(
-  place: Place,
-  { address, port }: Target,
-  path: string,
-  times = 1,
-): Promise<string[]> {
-  const url = `http://${hostPort(address, port)}${path}`;
-  const { stdout } = await at(
-    place,
-    'curl',
-    '-gs',
-    '--connect-timeout',
-    '2',
-    '-m',
-    '5',
-    '-H',
-    'Connection: close',
-    '-w',
-    '\n',
-    ...Array.from({ length: times }, () => url),
-  );
-  return stdout.split('\n').slice(0, -1);
-}
-
-/** Sends one datagram from a socket of its own, so many times; one line per answer, '' where there was none. */
-export async function udpAnswers(
-  place: Place,
-  { address, port }: Target,
-  text: string,
-  times = 1,
-): Promise<string[]> {
-  const script = `for i in $(seq ${times}); do
-    exec 3<>/dev/udp/${address}/${port}; printf '%s' '${text}' >&3
-    timeout 1 dd bs=4096 count=1 <&3 2>/dev/null; echo; exec 3>&-
-  done`;
-  const { stdout } = await at(place, 'bash', '-c', script);
-  return stdout.split('\n').slice(0, -1);
-}
-
-/** The exit code of one curl and the seconds it took: 7 is refused or unreachable, 28 no answer in time. */
-export async function knock(
-  place: Place,
-  { address, port }: Target,
-  seconds = 1,
-): Promise<{ code: number; seconds: number }> {
-  const { code, stdout } = await at(
-    place,
-    'curl',
-    '-gs',
-    '-o',
-    '/dev/null',
-    '-m',
-    String(seconds),
-    '-w',
-    '%{time_total}',
-    `http://${hostPort(address, port)}/hostname`,
-  );
-  return { code, seconds: Number(stdout) };
+/** The network of a pod. */
+export function podNetwork(
+  lab: string,
+  pod: { spec: { nodeName: string }; metadata: { uid: string } },
+) {
+  const { spec, metadata } = pod;
+  const run = join(environment.FAIRLEAD_ROOT, 'run', lab);
+  return join(run, 'nodes', spec.nodeName, 'pods', metadata.uid, 'net');
 }
