@@ -150,6 +150,12 @@ const cases: [name: string, resource: Resource, body: object, want: object][] = 
     { type: 'Opaque', data: { a: 'ecO2', b: 'eA==' } },
   ],
   [
+    'secret with a key JavaScript knows',
+    resources.secrets,
+    { stringData: JSON.parse('{"__proto__":"x"}') as object },
+    { type: 'Opaque', data: JSON.parse('{"__proto__":"eA=="}') as object },
+  ],
+  [
     'deployment',
     resources.deployments,
     { spec: { selector, template } },

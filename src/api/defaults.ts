@@ -1,6 +1,7 @@
 /** What the API server fills in when a field is absent (A116, A123, A133; Kubernetes API reference). */
 import { defaultPodSpec, defaultRequests } from './defaults-pod.ts';
 import type { KubeObject } from './meta.ts';
+import { setOwn } from './own.ts';
 import type { Resource } from './resources.ts';
 import type * as k from './types.ts';
 
@@ -96,7 +97,7 @@ function defaultSecret(secret: k.Secret): void {
   if (secret.stringData === undefined) return;
   secret.data ??= {};
   for (const [key, text] of Object.entries(secret.stringData)) {
-    secret.data[key] = Buffer.from(text, 'utf8').toString('base64');
+    setOwn(secret.data, key, Buffer.from(text, 'utf8').toString('base64'));
   }
   delete secret.stringData;
 }

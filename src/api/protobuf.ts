@@ -4,6 +4,7 @@
  * writes it: every field that is no pointer in Go stands in the bytes, even when it is empty.
  */
 import { messageOf } from '../lib/errors.ts';
+import { setOwn } from './own.ts';
 import { failure } from './status.ts';
 import { isTypeId, typeIdOf, typeOf, type Field, type Type } from './schema.ts';
 
@@ -111,16 +112,6 @@ function decodeMapEntry(field: Field, bytes: Uint8Array, depth: number): [string
     if (number === 2) value = decodeValue(field.type, wire, depth);
   });
   return [key, value];
-}
-
-/** A key such as `__proto__` becomes a plain property, not a prototype. */
-function setOwn(object: JsonObject, key: string, value: unknown): void {
-  Object.defineProperty(object, key, {
-    value,
-    writable: true,
-    enumerable: true,
-    configurable: true,
-  });
 }
 
 function decodeValue(type: string, wire: Wire, depth: number): unknown {

@@ -28,6 +28,8 @@ const matches: [selector: string, want: boolean][] = [
   ['missing notin (api)', true],
   ['app', true],
   ['missing', false],
+  ['constructor', false],
+  ['!toString', true],
   ['!missing', true],
   ['!service.kubernetes.io/service-proxy-name', true],
   ['!app', false],

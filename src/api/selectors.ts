@@ -119,7 +119,12 @@ export function matchesLabels(
   requirements: readonly LabelRequirement[],
   labels: Record<string, string> | undefined,
 ): boolean {
-  return requirements.every((requirement) => meets(requirement, labels?.[requirement.key]));
+  return requirements.every((requirement) => meets(requirement, ownLabel(labels, requirement.key)));
+}
+
+/** A key such as `constructor` is a label only where somebody set it. */
+function ownLabel(labels: Record<string, string> | undefined, key: string): string | undefined {
+  return labels !== undefined && Object.hasOwn(labels, key) ? labels[key] : undefined;
 }
 
 function meets({ operator, values }: LabelRequirement, value: string | undefined): boolean {

@@ -1,19 +1,10 @@
 /** JSON merge patch (RFC 7386). */
+import { setOwn } from '../own.ts';
 
 type JsonObject = Record<string, unknown>;
 
 export function isObject(value: unknown): value is JsonObject {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
-}
-
-/** Sets a property even when its name is `__proto__`. */
-export function setOwn(object: JsonObject, name: string, value: unknown): void {
-  if (name === '__proto__') {
-    const property = { value, writable: true, enumerable: true, configurable: true };
-    Object.defineProperty(object, name, property);
-  } else {
-    object[name] = value;
-  }
 }
 
 /** The target with the patch applied; the target is changed where it can be (RFC 7386 §2). */

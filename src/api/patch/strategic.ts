@@ -6,7 +6,8 @@ import type { Resource } from '../resources.ts';
 import { apiVersionOf } from '../resources.ts';
 import { isTypeId, typeIdOf, typeOf, type Field, type Type } from '../schema.ts';
 import { failure, type ApiError } from '../status.ts';
-import { isObject, setOwn } from './merge.ts';
+import { setOwn } from '../own.ts';
+import { isObject } from './merge.ts';
 
 type JsonObject = Record<string, unknown>;
 

@@ -21,7 +21,7 @@ const dataBytesMax = 1024 * 1024;
 export function validateConfigMap({ data = {}, binaryData = {} }: k.ConfigMap): FieldError[] {
   const errors = [...validateKeys(data, 'data'), ...validateKeys(binaryData, 'binaryData')];
   for (const key of Object.keys(data)) {
-    if (!(key in binaryData)) continue;
+    if (!Object.hasOwn(binaryData, key)) continue;
     errors.push(invalidValue(`data[${key}]`, key, 'duplicate of key present in binaryData'));
   }
   const bytes = Object.values({ ...data, ...binaryData }).reduce(
@@ -63,7 +63,7 @@ const secretKeys: Record<string, readonly string[]> = {
 export function validateSecret({ data = {}, type = '', metadata }: k.Secret): FieldError[] {
   const errors = validateKeys(data, 'data');
   for (const key of secretKeys[type] ?? []) {
-    if (!(key in data)) errors.push(required(`data[${key}]`));
+    if (!Object.hasOwn(data, key)) errors.push(required(`data[${key}]`));
   }
   const account = 'kubernetes.io/service-account.name';
   if (type === 'kubernetes.io/service-account-token' && !metadata.annotations?.[account]) {
