@@ -46,7 +46,7 @@ await build({
   target: 'node26',
   outdir: fresh,
   // It finds its native part beside itself; the others are loaded only when asked for.
-  external: ['koffi', 'yaml', 'rfc6902'],
+  external: ['koffi', 'yaml'],
   plugins: [lazyBuiltins],
   sourcemap: 'linked',
   sourcesContent: false,

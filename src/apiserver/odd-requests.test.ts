@@ -4,11 +4,11 @@ import { after, test } from 'node:test';
 
 import { type KubeObject, keyOf } from '../api/meta.ts';
 import { resources } from '../api/resources.ts';
-import { startTestServer } from './test-server.ts';
+import { type Ask, startTestServer } from './test-server.ts';
 
 const api = await startTestServer();
 after(() => api.stop());
-const { ask } = api;
+const ask = (line: string, how?: Ask) => api.ask(line, how);
 
 const DEFAULT = '/api/v1/namespaces/default';
 const TABLE = 'application/json;as=Table;v=v1;g=meta.k8s.io';
@@ -154,3 +154,11 @@ for (const name of ['default', 'kube-system', 'kube-public']) {
     );
   });
 }
+
+test('a ConfigMap may have keys that every JavaScript object knows', async () => {
+  const data = JSON.parse('{"constructor":"a","toString":"b","__proto__":"c"}') as object;
+  const object = { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'keys' }, data };
+  await create(`${DEFAULT}/configmaps`, object);
+  const { text } = await ask(`GET ${DEFAULT}/configmaps/keys`);
+  assert.match(text, /"data":{"constructor":"a","toString":"b","__proto__":"c"}/);
+});

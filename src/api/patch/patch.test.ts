@@ -5,6 +5,7 @@ import type { KubeObject } from '../meta.ts';
 import { resources } from '../resources.ts';
 import { ApiError } from '../status.ts';
 import { applyPatch, patchKindOf, type PatchKind } from './index.ts';
+import { applyJsonPatch } from './json.ts';
 import { mergePatch } from './merge.ts';
 
 // RFC 7386, appendix A.
@@ -43,6 +44,108 @@ test('a patch cannot reach a prototype', () => {
     assert.equal(Object.getPrototypeOf(patched.metadata.labels), Object.prototype);
     assert.equal(({} as { x?: string }).x, undefined);
   }
+});
+
+// RFC 6902, appendix A; `undefined`: the patch does not apply.
+const rfc6902: [name: string, document: object, patch: object[], want: unknown][] = [
+  ['A.1', { foo: 'bar' }, [{ op: 'add', path: '/baz', value: 'qux' }], { baz: 'qux', foo: 'bar' }],
+  [
+    'A.2',
+    { foo: ['bar', 'baz'] },
+    [{ op: 'add', path: '/foo/1', value: 'qux' }],
+    { foo: ['bar', 'qux', 'baz'] },
+  ],
+  ['A.3', { baz: 'qux', foo: 'bar' }, [{ op: 'remove', path: '/baz' }], { foo: 'bar' }],
+  [
+    'A.4',
+    { foo: ['bar', 'qux', 'baz'] },
+    [{ op: 'remove', path: '/foo/1' }],
+    { foo: ['bar', 'baz'] },
+  ],
+  [
+    'A.5',
+    { baz: 'qux', foo: 'bar' },
+    [{ op: 'replace', path: '/baz', value: 'boo' }],
+    { baz: 'boo', foo: 'bar' },
+  ],
+  [
+    'A.6',
+    { foo: { bar: 'baz', waldo: 'fred' }, qux: { corge: 'grault' } },
+    [{ op: 'move', from: '/foo/waldo', path: '/qux/thud' }],
+    { foo: { bar: 'baz' }, qux: { corge: 'grault', thud: 'fred' } },
+  ],
+  [
+    'A.7',
+    { foo: ['all', 'grass', 'cows', 'eat'] },
+    [{ op: 'move', from: '/foo/1', path: '/foo/3' }],
+    { foo: ['all', 'cows', 'eat', 'grass'] },
+  ],
+  [
+    'A.8',
+    { baz: 'qux', foo: ['a', 2, 'c'] },
+    [
+      { op: 'test', path: '/baz', value: 'qux' },
+      { op: 'test', path: '/foo/1', value: 2 },
+    ],
+    { baz: 'qux', foo: ['a', 2, 'c'] },
+  ],
+  ['A.9', { baz: 'qux' }, [{ op: 'test', path: '/baz', value: 'bar' }], undefined],
+  [
+    'A.10',
+    { foo: 'bar' },
+    [{ op: 'add', path: '/child', value: { grandchild: {} } }],
+    { foo: 'bar', child: { grandchild: {} } },
+  ],
+  [
+    'A.11',
+    { foo: 'bar' },
+    [{ op: 'add', path: '/baz', value: 'qux', xyz: 123 }],
+    { foo: 'bar', baz: 'qux' },
+  ],
+  ['A.12', { foo: 'bar' }, [{ op: 'add', path: '/baz/bat', value: 'qux' }], undefined],
+  ['A.14', { '/': 9, '~1': 10 }, [{ op: 'test', path: '/~01', value: 10 }], { '/': 9, '~1': 10 }],
+  ['A.15', { '/': 9, '~1': 10 }, [{ op: 'test', path: '/~01', value: '10' }], undefined],
+  [
+    'A.16',
+    { foo: ['bar'] },
+    [{ op: 'add', path: '/foo/-', value: ['abc', 'def'] }],
+    { foo: ['bar', ['abc', 'def']] },
+  ],
+  ['§4.4: into itself', { a: { b: 1 } }, [{ op: 'move', from: '/a', path: '/a/b' }], undefined],
+  ['§4.1: past the end', { a: [1] }, [{ op: 'add', path: '/a/2', value: 3 }], undefined],
+  ['§4.1: the whole', { a: [1] }, [{ op: 'add', path: '', value: 3 }], 3],
+  ['§4.2: no such item', { a: [1] }, [{ op: 'remove', path: '/a/-' }], undefined],
+  ['RFC 6901 §4: leading zero', { a: [1, 2] }, [{ op: 'remove', path: '/a/01' }], undefined],
+  ['no value', {}, [{ op: 'add', path: '/a' }], undefined],
+];
+for (const [name, document, patch, want] of rfc6902) {
+  test(`[A58] RFC 6902 ${name}`, () => {
+    const apply = () => applyJsonPatch(structuredClone(document), patch);
+    if (want === undefined) assert.throws(apply, /does not apply/);
+    else assert.deepEqual(apply(), want);
+  });
+}
+
+const outside = ['__proto__', 'constructor/prototype', 'toString', 'hasOwnProperty'];
+for (const name of outside) {
+  test(`[A58] a JSON patch does not reach ${name}`, () => {
+    const patch = [{ op: 'add', path: `/metadata/${name}/polluted`, value: 'yes' }];
+    assert.throws(() => applyPatch(resources.pods, 'json', pod, patch), /does not apply/);
+    // oxlint-disable-next-line typescript/unbound-method -- looked at, not called
+    for (const shared of [{}, {}.toString, {}.hasOwnProperty]) {
+      assert.equal((shared as { polluted?: string }).polluted, undefined);
+    }
+  });
+}
+
+test('[A58] copies of copies are bounded', () => {
+  const copies = Array.from({ length: 40 }, (_, index) => ({
+    op: 'copy',
+    from: '/metadata',
+    path: `/metadata/copy${index}`,
+  }));
+  const patch = [{ op: 'add', path: '/metadata/x', value: 'x'.repeat(1000) }, ...copies];
+  assert.throws(() => applyPatch(resources.pods, 'json', pod, patch), /does not apply/);
 });
 
 const pod = {
