@@ -4,7 +4,7 @@ import { readlinkSync } from 'node:fs';
 import { after, before, test } from 'node:test';
 import type { Endpoints, Event, Node, Pod, Service } from '../../src/api/types.ts';
 import { Cluster, eventually, must, removeHome, type Result } from './harness.ts';
-import { at, httpAnswers, inPod, onNode } from './traffic.ts';
+import { at, httpAnswers, inPod, onNode } from './places.ts';
 
 type List<T> = { readonly items: readonly T[] };
 let cluster: Cluster;

@@ -18,7 +18,7 @@ import {
   udpAnswers,
   type Place,
   type Target,
-} from './traffic.ts';
+} from './places.ts';
 
 const families = ['ipv4', 'ipv6'] as const;
 type Family = (typeof families)[number];
