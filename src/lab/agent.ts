@@ -13,7 +13,7 @@ import { startProxy } from '../proxy/service-proxy.ts';
 import { apiPortInLab, nodeGraceSeconds } from './config.ts';
 import { keyFiles } from './keys.ts';
 import { findNode } from './node.ts';
-import { nodeRuntimeDir, type LabPaths } from './paths.ts';
+import { labRoots, nodeRuntimeDir, type LabPaths } from './paths.ts';
 import { waitForPort } from './ports.ts';
 import { selfCommand, selfPaths } from './processes.ts';
 import { readLab } from './state.ts';
@@ -47,6 +47,7 @@ export async function runAgent(paths: LabPaths, name: string, version: string): 
     version,
     selfCommand: selfCommand(),
     selfPaths: selfPaths(),
+    hidden: Object.values(labRoots()),
   });
   // The host's own resolver may be out of reach from here; the lab's relay is not.
   const resolvConfPath = join(runtimeDir, 'resolv.conf');

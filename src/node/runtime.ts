@@ -20,6 +20,8 @@ export type SandboxSpec = {
 export type Mount = {
   /** Path on the node. */
   readonly source: string;
+  /** A path below `source` to mount in its place; links may not lead out. Made when missing. */
+  readonly subPath?: string;
   /** Path in the container. */
   readonly target: string;
   readonly readOnly: boolean;

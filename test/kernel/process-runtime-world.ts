@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import {
   createProcessRuntime,
   type ProcessRuntime,
+  type ProcessRuntimeOptions,
 } from '../../src/node/process-runtime/runtime.ts';
 import type { ContainerSpec, ExecSpec, SandboxSpec } from '../../src/node/runtime.ts';
 
@@ -36,6 +37,7 @@ export function makeNode(): void {
 
 export type World = {
   readonly directory: string;
+  readonly options: ProcessRuntimeOptions;
   readonly runtime: ProcessRuntime;
   /** The same node after its agent died and came back. */
   restarted(): ProcessRuntime;
@@ -54,6 +56,7 @@ export function makeWorld(directory = mkdtempSync(join(tmpdir(), 'fl-'))): World
   };
   return {
     directory,
+    options,
     runtime: createProcessRuntime(options),
     restarted: () => createProcessRuntime(options),
     clean: () => rmSync(directory, { recursive: true, force: true }),

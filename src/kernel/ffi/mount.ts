@@ -10,10 +10,17 @@ const MS_REC = 0x4000;
 const MS_PRIVATE = 0x4_0000;
 const MNT_DETACH = 2;
 const AT_FDCWD = -100;
+const AT_EMPTY_PATH = 0x1000;
 const AT_RECURSIVE = 0x8000;
 const MOUNT_ATTR_RDONLY = 1n;
+const OPEN_TREE_CLONE = 1;
+const OPEN_TREE_CLOEXEC = 0o2000000;
+const MOVE_MOUNT_F_EMPTY_PATH = 0x04;
+const MOVE_MOUNT_T_EMPTY_PATH = 0x40;
 
-/** The same number on every architecture (kernel >= 5.12). */
+/** The same numbers on every architecture (kernel >= 5.2, 5.2 and 5.12). */
+const SYS_open_tree = 428;
+const SYS_move_mount = 429;
 const SYS_mount_setattr = 442;
 
 const rawMount = libcRaw('mount', 'int', [
@@ -25,6 +32,15 @@ const rawMount = libcRaw('mount', 'int', [
 ]);
 const rawUmount = libcRaw('umount2', 'int', ['const char *', 'int']);
 const rawPivotRoot = libcRaw('pivot_root', 'int', ['const char *', 'const char *']);
+const rawOpenTree = libcRaw('syscall', 'long', ['long', 'int', 'const char *', 'uint']);
+const rawMoveMount = libcRaw('syscall', 'long', [
+  'long',
+  'int',
+  'const char *',
+  'int',
+  'const char *',
+  'uint',
+]);
 const rawMountSetattr = libcRaw('syscall', 'long', [
   'long',
   'int',
@@ -74,14 +90,44 @@ export function makePrivate(target: string): void {
   check('mount', result, `make the mounts below "${target}" private`);
 }
 
+/**
+ * A copy of the mounts at and below what the descriptor names, attached nowhere yet; the caller
+ * closes the result, with which the copy goes if nobody has attached it.
+ */
+export function cloneTree(fd: number): number {
+  const flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH | AT_RECURSIVE;
+  const tree = rawOpenTree(SYS_open_tree, fd, '', flags);
+  check('open_tree', tree, 'copy a mount');
+  return tree;
+}
+
+/** Puts a tree of `cloneTree` on what the other descriptor names. */
+export function attachTree(tree: number, target: number): void {
+  const flags = MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH;
+  check('move_mount', rawMoveMount(SYS_move_mount, tree, '', target, '', flags), 'attach a mount');
+}
+
 /** `mount -o remount,bind,ro <target>`, for the whole tree when `recursive`. */
 export function makeReadOnly(target: string, options: { recursive: boolean }): void {
+  const flags = options.recursive ? AT_RECURSIVE : 0;
+  setReadOnly(AT_FDCWD, target, flags);
+}
+
+/** As `makeReadOnly`, for a tree of `cloneTree`. */
+export function makeTreeReadOnly(tree: number): void {
+  setReadOnly(tree, '', AT_EMPTY_PATH | AT_RECURSIVE);
+}
+
+function setReadOnly(fd: number, path: string, flags: number): void {
   // struct mount_attr: attr_set, attr_clr, propagation, userns_fd.
   const attributes = new BigUint64Array([MOUNT_ATTR_RDONLY, 0n, 0n, 0n]);
-  const flags = options.recursive ? AT_RECURSIVE : 0;
   const size = attributes.byteLength;
-  const result = rawMountSetattr(SYS_mount_setattr, AT_FDCWD, target, flags, attributes, size);
-  check('mount_setattr', result, `make "${target}" read-only`);
+  const result = rawMountSetattr(SYS_mount_setattr, fd, path, flags, attributes, size);
+  check(
+    'mount_setattr',
+    result,
+    path === '' ? 'make a mount read-only' : `make "${path}" read-only`,
+  );
 }
 
 /** `umount --lazy <target>`; false when nothing is mounted there. */

@@ -6,14 +6,13 @@
  */
 import {
   chmodSync,
-  closeSync,
   existsSync,
   lstatSync,
   mkdirSync,
-  openSync,
   readdirSync,
   readlinkSync,
   rmdirSync,
+  statSync,
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
@@ -28,6 +27,7 @@ import {
   unmount,
 } from '../../kernel/ffi/mount.ts';
 import { type Mount } from '../runtime.ts';
+import { closeSources, openSources } from './mount-sources.ts';
 import { placeMounts } from './volumes.ts';
 
 export type RootSpec = {
@@ -44,26 +44,25 @@ export type RootSpec = {
 /** Directories that are the container's own, or are put together below. */
 const own = new Set(['proc', 'sys', 'dev', 'run', 'tmp', 'root', 'lost+found']);
 
-const O_PATH = 0x20_0000;
-
 /** Makes the root and moves the calling thread there; call it with a fresh mount namespace. */
 export function enterRoot(spec: RootSpec): void {
   makePrivate('/');
-  // Opened before anything is covered; a descriptor finds the source wherever the tree moves.
-  const sources = spec.mounts.map((mount) => openSync(mount.source, O_PATH));
+  const sources = openSources(spec.mounts);
   try {
     buildRoot(spec.stagingDir, spec);
     const old = join(spec.stagingDir, '.old');
     mkdirSync(old);
     pivotRoot(spec.stagingDir, old);
     process.chdir('/');
-    hide(spec.hidden);
-    placeMounts(spec.mounts, (index) => `/proc/self/fd/${sources[index]}`);
+    // Before any volume is there: a link in one of them must not find the node's files.
+    unmount('/.old');
+    rmdirSync('/.old');
+    const hidden = hide(spec.hidden);
+    placeMounts(spec.mounts, sources);
+    for (const path of hidden) makeReadOnly(path, { recursive: false });
   } finally {
-    for (const fd of sources) closeSync(fd);
+    closeSources(sources);
   }
-  unmount('/.old');
-  rmdirSync('/.old');
   if (spec.readOnly) lockRoot(spec.mounts);
 }
 
@@ -95,8 +94,12 @@ function showHostDirectory(root: string, name: string): void {
   const source = `/${name}`;
   const target = join(root, name);
   const stat = lstatSync(source);
-  if (stat.isSymbolicLink()) symlinkSync(readlinkSync(source), target);
-  if (!stat.isDirectory()) return;
+  // Root of the container could put something else in place of a link such as /lib64, and have it
+  // loaded by whatever is executed inside with more rights. A mount point stays.
+  if (!isDirectory(source)) {
+    if (stat.isSymbolicLink()) symlinkSync(readlinkSync(source), target);
+    return;
+  }
   mkdirSync(target);
   bindTree(source, target);
   makeReadOnly(target, { recursive: true });
@@ -162,8 +165,15 @@ function mountTerminals(target: string): void {
   }
 }
 
-function hide(paths: readonly string[]): void {
-  for (const path of paths) {
-    if (existsSync(path)) mountFilesystem({ type: 'tmpfs', target: path, data: 'size=64k' });
+/** The directories that are there, and now empty. */
+function hide(paths: readonly string[]): string[] {
+  const found = paths.filter(isDirectory);
+  for (const target of found) {
+    mountFilesystem({ type: 'tmpfs', target, data: 'size=64k,mode=0755' });
   }
+  return found;
+}
+
+function isDirectory(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false })?.isDirectory() === true;
 }

@@ -45,7 +45,7 @@ export type ProcessRuntimeOptions = {
   readonly selfCommand: readonly string[];
   /** Directories that `selfCommand` needs, for containers that run this program. */
   readonly selfPaths: readonly string[];
-  /** Directories of the host that a container sees empty. Default: the product's state. */
+  /** More directories of the host that a container sees empty: wherever the product's keys are. */
   readonly hidden?: readonly string[];
   readonly mtu?: number;
 };
@@ -307,7 +307,8 @@ export class ProcessRuntime implements Runtime {
   }
 
   #hidden(): readonly string[] {
-    return this.#options.hidden ?? ['/var/lib/fairlead'];
+    const { hidden = [], runtimeDir, logsDir } = this.#options;
+    return ['/var/lib/fairlead', runtimeDir, logsDir, ...hidden];
   }
 
   #route(): RouteConnection {

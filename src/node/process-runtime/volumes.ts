@@ -1,5 +1,6 @@
 /** Puts a container's mounts in place, in a root whose host part is read-only. */
 import {
+  closeSync,
   existsSync,
   lstatSync,
   mkdirSync,
@@ -10,35 +11,49 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
-import { bindTree, makeReadOnly, mountFilesystem, unmount } from '../../kernel/ffi/mount.ts';
+import { attachTree, makeReadOnly, mountFilesystem, unmount } from '../../kernel/ffi/mount.ts';
+import { openExact } from '../../kernel/ffi/open-path.ts';
 import { messageOf, WorldError } from '../../lib/errors.ts';
 import { type Mount } from '../runtime.ts';
+import { holdsLauncher } from './launcher-files.ts';
+import { type MountSource } from './mount-sources.ts';
 
 /** A chain of symbolic links longer than this is a loop (as the kernel's MAXSYMLINKS). */
 const LINKS_MAX = 40;
 
-/** Mounts everything, parents before what lies below them. `sourceOf` gives the path to bind. */
-export function placeMounts(mounts: readonly Mount[], sourceOf: (index: number) => string): void {
+/** Mounts every source at the target of the mount in its place, parents before what lies below. */
+export function placeMounts(mounts: readonly Mount[], sources: readonly MountSource[]): void {
   const ordered = mounts
-    .map((mount, index) => ({ mount, source: sourceOf(index) }))
-    .sort((a, b) => depthOf(a.mount.target) - depthOf(b.mount.target));
+    .map(({ target }, index) => ({ target, source: sources[index]! }))
+    .sort((a, b) => depthOf(a.target) - depthOf(b.target));
   const covers = new Covers();
   // Targets first: a cover put over /etc for one of them must not hide another one's mount.
-  for (const { mount, source } of ordered) {
-    const below = ordered.some((other) => liesBelow(mount.target, other.mount.target));
-    if (!below) makeTarget(mount.target, isDirectory(source), covers);
+  for (const { target, source } of ordered) {
+    const below = ordered.some((other) => liesBelow(target, other.target));
+    if (!below) makeTarget(target, source, covers);
   }
-  for (const { mount, source } of ordered) {
-    const target = makeTarget(mount.target, isDirectory(source), covers);
-    bindTree(source, target);
-    if (mount.readOnly) makeReadOnly(target, { recursive: true });
-  }
+  for (const { target, source } of ordered) attach(target, source, covers);
   covers.close();
 }
 
+function attach(target: string, source: MountSource, covers: Covers): void {
+  const path = makeTarget(target, source, covers);
+  // Another container may put a link into the way, in a volume that both have: then it is refused.
+  const place = openExact(path);
+  try {
+    attachTree(source.tree, place);
+  } finally {
+    closeSync(place);
+  }
+}
+
 /** The real path of the mount point, which is made when it does not exist. */
-function makeTarget(target: string, directory: boolean, covers: Covers): string {
+function makeTarget(target: string, { directory }: MountSource, covers: Covers): string {
   const path = followLinks(target);
+  if (holdsLauncher(path, { directory })) {
+    const found = 'programs and libraries of the node there start the container';
+    throw new WorldError('CANNOT_MOUNT', `Cannot mount a volume at "${target}": ${found}`);
+  }
   if (existsSync(path)) return path;
   try {
     makeEmpty(path, directory);
@@ -58,7 +73,7 @@ function makeTarget(target: string, directory: boolean, covers: Covers): string 
 
 function makeEmpty(path: string, directory: boolean): void {
   mkdirSync(directory ? path : dirname(path), { recursive: true });
-  if (!directory) writeFileSync(path, '');
+  if (!directory) writeFileSync(path, '', { flag: 'wx' });
 }
 
 function cannotMount(target: string, cause: unknown): WorldError {
@@ -68,17 +83,20 @@ function cannotMount(target: string, cause: unknown): WorldError {
   });
 }
 
-/** Makes directories of the read-only host writable, each time by an overlay on the same tmpfs. */
+/**
+ * Makes directories of the read-only host writable until all mount points are there, each time by
+ * an overlay on the same tmpfs.
+ */
 class Covers {
-  #count = 0;
+  readonly #directories: string[] = [];
 
   cover(directory: string): void {
-    if (this.#count === 0) {
+    if (this.#directories.length === 0) {
       mkdirSync('/.covers');
       mountFilesystem({ type: 'tmpfs', target: '/.covers', data: 'mode=0755' });
     }
-    this.#count += 1;
-    const base = `/.covers/${this.#count}`;
+    this.#directories.push(directory);
+    const base = `/.covers/${this.#directories.length}`;
     for (const part of ['upper', 'work']) mkdirSync(join(base, part), { recursive: true });
     const lower = directory.replace(/[\\:,]/g, '\\$&');
     const data = `lowerdir=${lower},upperdir=${base}/upper,workdir=${base}/work`;
@@ -87,7 +105,8 @@ class Covers {
 
   /** The overlays hold on to their part of the tmpfs; its path is not needed any more. */
   close(): void {
-    if (this.#count === 0) return;
+    if (this.#directories.length === 0) return;
+    for (const directory of this.#directories) makeReadOnly(directory, { recursive: false });
     unmount('/.covers');
     rmdirSync('/.covers');
   }

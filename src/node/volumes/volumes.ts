@@ -65,9 +65,12 @@ export function volumeMounts(pod: Pod, container: Container, dirs: VolumeDirs): 
         `Cannot mount volume "${mount.name}": the pod has no volume of that name`,
       );
     }
-    const root = volumePath(volume, dirs);
-    const source = mount.subPath ? subPathOf(root, mount.subPath) : root;
-    return { source, target: mount.mountPath, readOnly: mount.readOnly ?? false };
+    return {
+      source: volumePath(volume, dirs),
+      ...(mount.subPath ? { subPath: checkedSubPath(mount.subPath) } : {}),
+      target: mount.mountPath,
+      readOnly: mount.readOnly ?? false,
+    };
   });
 }
 
@@ -138,14 +141,10 @@ function prepareHostPath(path: string, type: string): void {
   }
 }
 
-function subPathOf(root: string, subPath: string): string {
+/** Only its text: where its links lead is for whoever opens it, since a container can change them. */
+function checkedSubPath(subPath: string): string {
   if (subPath.startsWith('/') || subPath.split('/').includes('..')) {
     throw new UserError('VOLUME', `Cannot mount subPath "${subPath}": it leaves the volume`);
   }
-  const path = join(root, subPath);
-  if (statSync(path, { throwIfNoEntry: false }) === undefined) {
-    mkdirSync(path, { recursive: true });
-    chmodSync(path, 0o777);
-  }
-  return path;
+  return subPath;
 }
