@@ -2,6 +2,8 @@
 export const limits = {
   /** A request body larger than this is refused with 413, as kube-apiserver does (A44). */
   bodyBytesMax: 3 * 1024 * 1024,
+  /** All `Warning` headers of one answer together (kube-apiserver: 4 KiB). */
+  warningBytesMax: 4096,
   /** An object larger than this is not stored: etcd's limit, so that objects stay portable (A44). */
   objectBytesMax: 1536 * 1024,
   /** Unsent bytes after which a slow watcher is cut off; it resumes from its version (A90). */
@@ -52,6 +54,8 @@ export const limits = {
   logFileBytesMax: 10 * 1024 * 1024,
   /** Unsent bytes of one exec, attach or port-forward after which its source is paused (A110). */
   streamBufferBytesMax: 256 * 1024,
+  /** Output an attached client may leave unread on disk before it is cut off. */
+  attachBehindBytesMax: 256 * 1024 * 1024,
   /** Streams open at once on one exec or port-forward connection. */
   spdyStreamsMax: 1000,
 } as const;
