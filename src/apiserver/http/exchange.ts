@@ -83,9 +83,22 @@ export function commonHeaders(
     'cache-control': 'no-cache, private',
   };
   if (exchange.warnings.size > 0) {
-    headers.warning = Array.from(exchange.warnings, (text) => `299 - ${quoted(text)}`);
+    headers.warning = warningsOf(exchange.warnings);
   }
   return headers;
+}
+
+/** As many as fit: clients refuse larger heads, and kube-apiserver stops at the same size. */
+function warningsOf(texts: ReadonlySet<string>): string[] {
+  const lines: string[] = [];
+  let left = limits.warningBytesMax;
+  for (const text of texts) {
+    const line = `299 - ${quoted(text)}`;
+    left -= line.length;
+    if (left < 0) break;
+    lines.push(line);
+  }
+  return lines;
 }
 
 /** RFC 7234 §5.5: a quoted string, of printable characters. */
