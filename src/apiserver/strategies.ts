@@ -1,10 +1,10 @@
 /** Where kinds differ in what a write may touch and what the server adds. */
 import { type Resource, resources } from '../api/resources.ts';
 import type { Container, Namespace, Node, Pod, Service } from '../api/types.ts';
-import { type FieldError, invalid } from '../api/validation/index.ts';
+import { type FieldError, invalid, validateCreate } from '../api/validation/index.ts';
 import type { Transaction } from '../store/store.ts';
 import { admitPod } from './admission.ts';
-import type { AnyObject, ApiContext } from './context.ts';
+import { type AnyObject, type ApiContext, copyOf } from './context.ts';
 
 /** Before defaults: the status belongs to others, and some kinds start in a known state. */
 export function prepareCreate(resource: Resource, object: AnyObject): void {
@@ -24,19 +24,23 @@ export function admitCreate(
   transaction: Transaction,
 ): void {
   if (resource !== resources.pods) return;
+  // A faulty pod is left to validation, which says what is wrong with it.
+  if (validateCreate(resource, object).length > 0) return;
   const pod = object as unknown as Pod;
   admitPod(pod, transaction, context.defaultTolerationSeconds);
   pod.status = { phase: 'Pending', qosClass: qosClassOf(pod) };
 }
 
-/** An update of the main resource keeps the status; `prepareUpdate` runs before defaults. */
+/** An update of the main resource keeps the status, as copies: defaults write into them next. */
 export function prepareUpdate(resource: Resource, next: AnyObject, current: AnyObject): void {
   if (hasStatus(resource)) {
     if (current.status === undefined) delete next.status;
-    else next.status = current.status;
+    else next.status = copyOf(current.status);
   }
   // Only `finalize` changes a namespace's spec.
-  if (resource === resources.namespaces && current.spec !== undefined) next.spec = current.spec;
+  if (resource === resources.namespaces && current.spec !== undefined) {
+    next.spec = copyOf(current.spec);
+  }
 }
 
 /** Fields that validation and allocation of a Service settle together; call it inside the write. */
