@@ -1,10 +1,9 @@
 /** What the server adds to or refuses in new objects because of other objects (A117, A139). */
-import { randomInt } from 'node:crypto';
-
 import { resources, type Resource } from '../api/resources.ts';
 import { failure } from '../api/status.ts';
 import type { Container, Namespace, Pod, ServiceAccount, Toleration } from '../api/types.ts';
 import type { Transaction } from '../store/store.ts';
+import { randomSuffix } from './metadata.ts';
 import { detailsOf, forbidden, notFound } from './refusals.ts';
 
 /** NamespaceLifecycle: an object needs a namespace that exists and is not going away. */
@@ -69,7 +68,7 @@ function mountToken({ spec }: Pod): void {
   const needing = containers.filter((container) => !mountsToken(container));
   if (needing.length === 0) return;
   const existing = spec.volumes?.find((volume) => volume.name.startsWith('kube-api-access-'));
-  const name = existing?.name ?? `kube-api-access-${volumeSuffix()}`;
+  const name = existing?.name ?? `kube-api-access-${randomSuffix()}`;
   if (existing === undefined) (spec.volumes ??= []).push(tokenVolume(name));
   for (const container of needing) {
     (container.volumeMounts ??= []).push({ name, readOnly: true, mountPath: TOKEN_PATH });
@@ -103,11 +102,6 @@ function tokenVolume(name: string) {
       ],
     },
   };
-}
-
-function volumeSuffix(): string {
-  const letters = 'bcdfghjklmnpqrstvwxz2456789';
-  return Array.from({ length: 5 }, () => letters[randomInt(letters.length)]).join('');
 }
 
 function withDefaultTolerations(

@@ -16,11 +16,16 @@ const GENERATED_PREFIX_MAX = 58;
 
 /** Makes a name from `metadata.generateName` (A34). */
 export function generateName(prefix: string): string {
+  return prefix.slice(0, GENERATED_PREFIX_MAX) + randomSuffix();
+}
+
+/** Five characters that tell one generated name from another. */
+export function randomSuffix(): string {
   let suffix = '';
   for (let index = 0; index < SUFFIX_LENGTH; index += 1) {
     suffix += SUFFIX_ALPHABET[randomInt(SUFFIX_ALPHABET.length)];
   }
-  return prefix.slice(0, GENERATED_PREFIX_MAX) + suffix;
+  return suffix;
 }
 
 /** Fills what the server owns into the metadata of a new object, whatever the client sent. */

@@ -162,3 +162,79 @@ test('a ConfigMap may have keys that every JavaScript object knows', async () =>
   const { text } = await ask(`GET ${DEFAULT}/configmaps/keys`);
   assert.match(text, /"data":{"constructor":"a","toString":"b","__proto__":"c"}/);
 });
+
+const noSpec = { apiVersion: 'v1', kind: 'Pod', metadata: { name: 'bare' } };
+for (const [what, body] of [
+  ['no spec', noSpec],
+  ['an empty spec', { ...noSpec, spec: {} }],
+  ['a volume without a name', podOf('bare', { volumes: [{ emptyDir: {} }] })],
+] as const) {
+  test(`a pod with ${what} is invalid`, async () => {
+    const { code, text } = await ask(`POST ${DEFAULT}/pods`, { body });
+    assert.equal(code, 422, text);
+  });
+}
+
+test('a pod does not lose its spec', async () => {
+  await create(`${DEFAULT}/pods`, podOf('bare'));
+  const { code, text } = await ask(`PUT ${DEFAULT}/pods/bare`, { body: noSpec });
+  assert.equal(code, 422, text);
+});
+
+test('a namespace whose status lost its phase takes a label', async () => {
+  const body = { apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'phaseless' } };
+  await create('/api/v1/namespaces', body);
+  const path = '/api/v1/namespaces/phaseless';
+  const condition = { type: 'Odd', status: 'True' };
+  const status = { conditions: [condition] };
+  await ask(`PUT ${path}/status`, { body: { ...body, status } });
+  const type = 'application/merge-patch+json';
+  const patch = { metadata: { labels: { a: 'b' } } };
+  const { code, text } = await ask(`PATCH ${path}`, { body: patch, type });
+  assert.equal(code, 200, text);
+});
+
+test('[A39] [A40] a PUT with the uid of an object that is gone does not bring it back', async () => {
+  const stale = { name: 'ghost', uid: 'b9b1', resourceVersion: '1' };
+  const body = { apiVersion: 'v1', kind: 'Endpoints', metadata: stale };
+  const answer = await ask(`PUT ${DEFAULT}/endpoints/ghost`, { body });
+  assert.equal(answer.code, 409, answer.text);
+  assert.equal((await ask(`GET ${DEFAULT}/endpoints/ghost`)).code, 404);
+});
+
+test('[A31] thousands of warnings do not break the answer', async () => {
+  const unknown = Object.fromEntries(Array.from({ length: 5000 }, (_, n) => [`unknown${n}`, 1]));
+  const body = { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'warned' }, ...unknown };
+  const { code, headers } = await ask(`POST ${DEFAULT}/configmaps`, { body });
+  assert.equal(code, 201);
+  assert.match(String(headers.warning), /\bunknown0\b/);
+  assert.ok(String(headers.warning).length < 8192);
+});
+
+test('[A63] a patch does not move an object to another namespace', async () => {
+  const object = { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'rooted' } };
+  await create(`${DEFAULT}/configmaps`, object);
+  const body = { metadata: { namespace: 'kube-system' } };
+  const type = 'application/merge-patch+json';
+  const { code, text } = await ask(`PATCH ${DEFAULT}/configmaps/rooted`, { body, type });
+  assert.equal(code, 400, text);
+});
+
+test('[A128] ports that share a node port keep it when the YAML comes again', async () => {
+  const service = (nodePort: object) => ({
+    apiVersion: 'v1',
+    kind: 'Service',
+    metadata: { name: 'shared' },
+    spec: {
+      type: 'NodePort',
+      ports: [
+        { name: 'tcp', port: 53, protocol: 'TCP', ...nodePort },
+        { name: 'udp', port: 5353, protocol: 'UDP', ...nodePort },
+      ],
+    },
+  });
+  await create(`${DEFAULT}/services`, service({ nodePort: 30_053 }));
+  const { body } = await ask(`PUT ${DEFAULT}/services/shared`, { body: service({}) });
+  const ports = body.spec.ports.map(({ nodePort }: { nodePort: number }) => nodePort);
+  assert.deepEqual(ports, [30_053, 30_053]);
+});

@@ -5,6 +5,7 @@ import type { Resource } from '../api/resources.ts';
 import { invalid } from '../api/validation/index.ts';
 import type { Stored } from '../store/store.ts';
 import { type AnyObject, type ApiContext, type WriteOptions, copyOf } from './context.ts';
+import { placeInNamespace } from './metadata.ts';
 import { updateObject } from './registry.ts';
 import { SCALE_TYPE, applyScale, scaleOf } from './scale.ts';
 
@@ -30,6 +31,7 @@ export async function patchObject(
     }
     const patched = copyOf(conform(applyPatch(resource, options.type, current, patch)));
     refuseRename(resource, patched, current);
+    placeInNamespace(resource, patched.metadata, key.namespace);
     return patched;
   };
   const { dryRun, subresource } = options;

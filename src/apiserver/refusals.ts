@@ -36,6 +36,11 @@ export function badRequest(message: string): ApiError {
   return failure(400, 'BadRequest', message);
 }
 
+/** Why a write that names another object's uid, or one that is gone, is a conflict. */
+export function uidMismatch(wanted: string, found: string): string {
+  return `Precondition failed: UID in precondition: ${wanted}, UID in object meta: ${found}`;
+}
+
 /** Refuses unless the preconditions of an update or a deletion hold (A38, A40). */
 export function checkPreconditions(
   resource: Resource,
@@ -44,8 +49,7 @@ export function checkPreconditions(
 ): void {
   const { name, uid, resourceVersion } = current.metadata;
   if (wanted.uid !== undefined && wanted.uid !== '' && wanted.uid !== uid) {
-    const why = `Precondition failed: UID in precondition: ${wanted.uid}, UID in object meta: ${uid}`;
-    throw conflict(resource, name, why);
+    throw conflict(resource, name, uidMismatch(wanted.uid, uid ?? ''));
   }
   const version = wanted.resourceVersion;
   if (version !== undefined && version !== '' && version !== resourceVersion) {

@@ -15,7 +15,7 @@ import {
   initMetadata,
   placeInNamespace,
 } from './metadata.ts';
-import { alreadyExists, badRequest, notFound } from './refusals.ts';
+import { alreadyExists, badRequest, conflict, notFound, uidMismatch } from './refusals.ts';
 import {
   admitCreate,
   allocateFor,
@@ -135,6 +135,9 @@ export async function updateObject(
       }
       if (options.mayCreate !== true) throw notFound(resource, key.name);
       const body = build({ metadata: { name: key.name } });
+      // Whoever names a uid means an object that was there: it must not come back from the dead.
+      const { uid } = body.metadata;
+      if (uid) throw conflict(resource, key.name, uidMismatch(uid, ''));
       return decideCreate(context, resource, body, transaction);
     },
     options,

@@ -55,14 +55,12 @@ export function keepAllocated(next: ServiceSpec, old: ServiceSpec): void {
 
 function keepNodePorts(next: ServiceSpec, old: ServiceSpec): void {
   const oldPorts = old.ports ?? [];
-  const taken = new Set((next.ports ?? []).map((port) => port.nodePort));
+  // Only what the client itself chose is taken: TCP and UDP of the old Service may share a number.
+  const chosen = new Set((next.ports ?? []).map((port) => port.nodePort));
   for (const port of next.ports ?? []) {
     if (port.nodePort) continue;
     const was = oldPorts.find((p) => (p.name ?? '') === (port.name ?? ''))?.nodePort;
-    if (was && !taken.has(was)) {
-      port.nodePort = was;
-      taken.add(was);
-    }
+    if (was && !chosen.has(was)) port.nodePort = was;
   }
 }
 
