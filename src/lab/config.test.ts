@@ -30,7 +30,7 @@ test('a second lab takes other ranges than the first', () => {
   const first = planLab(plain, emptyHost, 6443);
   const routes = [...first.serviceCidrs, ...first.podCidrs, ...first.nodeCidrs].map((text) => ({
     cidr: parseCidr(text)!,
-    device: first.bridge,
+    device: first.hostLink,
   }));
   const second = planLab({ ...plain, name: 'other' }, { routes, links: [], labs: [first] }, 6444);
   assert.deepEqual(

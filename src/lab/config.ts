@@ -37,15 +37,16 @@ export type LabNode = {
 export type LabConfig = {
   readonly version: 1;
   readonly name: string;
-  /** Numbers the lab on this host: part of its link names and node network. */
+  /** Numbers the lab on this host: part of its link's name and node network. */
   readonly index: number;
   readonly createdAt: string;
   readonly families: readonly IpFamily[];
   readonly serviceCidrs: readonly string[];
   readonly podCidrs: readonly string[];
   readonly nodeCidrs: readonly string[];
-  readonly bridge: string;
-  /** The host's own addresses on the bridge: the nodes' gateway and the API's address in the lab. */
+  /** The host's end of the cable into the lab's switch. */
+  readonly hostLink: string;
+  /** The host's own addresses there: the nodes' gateway and the API's address in the lab. */
   readonly hostIPs: readonly string[];
   readonly clusterDomain: string;
   readonly clusterDns: readonly string[];
@@ -99,7 +100,7 @@ export function planLab(request: LabRequest, host: HostFacts, apiPort: number): 
   const nodes = Array.from({ length: request.nodes }, (_, at) =>
     planNode(at, chosen.node, chosen.pod),
   );
-  checkLinks(request.name, [bridgeName(index), ...nodes.map((n) => hostLink(index, n))], host);
+  checkLink(request.name, hostLinkName(index), host);
   return {
     version: 1,
     name: request.name,
@@ -109,7 +110,7 @@ export function planLab(request: LabRequest, host: HostFacts, apiPort: number): 
     serviceCidrs: chosen.service.map(formatCidr),
     podCidrs: chosen.pod.map(formatCidr),
     nodeCidrs: chosen.node.map(formatCidr),
-    bridge: bridgeName(index),
+    hostLink: hostLinkName(index),
     hostIPs: chosen.node.map((cidr) => addressAt(cidr, 1)),
     clusterDomain: 'cluster.local',
     clusterDns: chosen.service.map((cidr) => addressAt(cidr, 10)),
@@ -131,22 +132,16 @@ export function planNode(
   };
 }
 
-function bridgeName(index: number): string {
+function hostLinkName(index: number): string {
   return `fairlead${index}`;
 }
 
-/** The host's end of a node's veth pair: at most 15 characters. */
-export function hostLink(index: number, node: LabNode): string {
-  return `fl${index}-${node.name.replace('node-', 'n')}`;
-}
-
-function checkLinks(name: string, wanted: readonly string[], host: HostFacts): void {
-  const clash = wanted.find((link) => host.links.includes(link));
-  if (clash === undefined) return;
+function checkLink(name: string, wanted: string, host: HostFacts): void {
+  if (!host.links.includes(wanted)) return;
   throw new UserError(
     'LINK_EXISTS',
-    `Cannot bring up lab "${name}": the host has a link "${clash}" already, of no lab in ${labRoots().state}`,
-    { hint: `If it is left from a lab that is gone: ip link delete ${clash}` },
+    `Cannot bring up lab "${name}": the host has a link "${wanted}" already, of no lab in ${labRoots().state}`,
+    { hint: `If it is left from a lab that is gone: ip link delete ${wanted}` },
   );
 }
 
@@ -263,7 +258,7 @@ function checkHost(name: string, ranges: Ranges, host: HostFacts): void {
     for (const cidr of ranges[kind]) {
       const clash = host.routes.find((route) => cidrsOverlap(route.cidr, cidr));
       if (clash === undefined) continue;
-      const owner = host.labs.find((lab) => lab.bridge === clash.device);
+      const owner = host.labs.find((lab) => lab.hostLink === clash.device);
       throw new UserError(
         'RANGE_OVERLAP',
         `Cannot bring up lab "${name}": ${labels[kind]} ${formatCidr(cidr)} overlaps the host's route to ${formatCidr(clash.cidr)} by ${clash.device}` +

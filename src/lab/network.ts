@@ -1,11 +1,11 @@
 /**
- * A lab's network on this host: one bridge with the host's address on it, and per node a network
- * and a UTS namespace with a veth pair to the bridge. Pods and virtual IPs are routed by way of the nodes.
+ * A lab's network on this host: a switch, a cable from it to the host, and per node a network and a UTS
+ * namespace with a cable to the switch. Pods and virtual IPs are routed by way of the nodes.
  */
 import { closeSync, mkdirSync, openSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { setHostname } from '../kernel/ffi/process.ts';
-import { pinNamespace, unpinNamespace } from '../kernel/namespace/pin.ts';
+import { isPinned, pinNamespace, unpinNamespace } from '../kernel/namespace/pin.ts';
 import { fresh, within } from '../kernel/namespace/within.ts';
 import {
   addAddress,
@@ -20,8 +20,11 @@ import {
 } from '../kernel/route/index.ts';
 import { assert } from '../lib/errors.ts';
 import { parseCidr } from '../lib/ip.ts';
-import { hostLink, type HostFacts, type LabConfig, type LabNode } from './config.ts';
-import { nodeNamespaces, type LabPaths } from './paths.ts';
+import type { HostFacts, LabConfig, LabNode } from './config.ts';
+import { nodeNamespaces, switchNamespace, type LabPaths } from './paths.ts';
+
+/** The bridge in the switch. */
+const bridge = 'bridge';
 
 /** Every route of the host but the default ones: what a lab's ranges must not overlap. */
 export function hostRoutes(): HostFacts['routes'] {
@@ -42,24 +45,34 @@ export function hostLinks(): readonly string[] {
   return connection.links().map((link) => link.name);
 }
 
-/** The bridge, the host's addresses on it, and the loopback where a private network has it down. */
-export function createBridge(lab: LabConfig): void {
+/**
+ * The switch: a bridge in a network namespace of its own, and a cable from there to the host. A bridge in the
+ * host's namespace would have its frames pass the host's firewall, which drops them where Docker runs.
+ */
+export function createSwitch(lab: LabConfig, paths: LabPaths): void {
+  const file = switchNamespace(paths);
+  within({ net: fresh }, () => {
+    pinNamespace('net', file);
+    using connection = new RouteConnection();
+    connection.apply(
+      addLink({ name: bridge, kind: { kind: 'bridge' }, up: true }),
+      'create a bridge',
+    );
+  });
   using connection = new RouteConnection();
   connection.apply(setLink('lo', { up: true }), 'set the loopback link up');
-  connection.apply(
-    addLink({ name: lab.bridge, kind: { kind: 'bridge' }, up: true, address: bridgeMac(lab) }),
-    `create bridge "${lab.bridge}"`,
-  );
-  const bridge = indexOf(connection, lab.bridge);
+  plugIn(file, 'host', {
+    netFile: '/proc/thread-self/ns/net',
+    link: lab.hostLink,
+    address: hostMac(lab),
+  });
+  connection.apply(setLink(lab.hostLink, { up: true }), `set link "${lab.hostLink}" up`);
+  const linkIndex = indexOf(connection, lab.hostLink);
   lab.hostIPs.forEach((address, at) => {
+    const prefixLength = prefixLengthOf(lab.nodeCidrs[at]!);
     connection.apply(
-      addAddress({
-        linkIndex: bridge,
-        address,
-        prefixLength: prefixLengthOf(lab.nodeCidrs[at]!),
-        noDad: true,
-      }),
-      `give "${lab.bridge}" address ${address}`,
+      addAddress({ linkIndex, address, prefixLength, noDad: true }),
+      `give "${lab.hostLink}" address ${address}`,
     );
   });
 }
@@ -74,39 +87,50 @@ export function createNode(lab: LabConfig, node: LabNode, paths: LabPaths): void
     pinNamespace('uts', namespaces.uts);
     setNodeSysctls(lab);
   });
-  connectNode(lab, node, namespaces.net);
+  plugIn(switchNamespace(paths), node.name, { netFile: namespaces.net, link: 'eth0' });
   within({ net: namespaces.net }, () => addressNode(lab, node));
   routeToNode(lab, node);
 }
 
 /** Unplugs a node and lets go of its namespaces; nothing when there are none. */
-export function removeNode(lab: LabConfig, node: LabNode, paths: LabPaths): void {
-  using connection = new RouteConnection();
-  connection.ensure(
-    deleteLink(hostLink(lab.index, node)),
-    `delete link "${hostLink(lab.index, node)}"`,
-  );
+export function removeNode(node: LabNode, paths: LabPaths): void {
+  const file = switchNamespace(paths);
+  if (isPinned(file)) {
+    within({ net: file }, () => {
+      using connection = new RouteConnection();
+      connection.ensure(deleteLink(node.name), `unplug node "${node.name}"`);
+    });
+  }
   const namespaces = nodeNamespaces(paths, node.name);
   unpinNamespace(namespaces.net);
   unpinNamespace(namespaces.uts);
 }
 
-/** The bridge goes, and with it the host's addresses and routes. */
-export function removeBridge(lab: LabConfig): void {
+/** The cable goes, and with it the host's addresses and routes; then the switch. */
+export function removeSwitch(lab: LabConfig, paths: LabPaths): void {
   using connection = new RouteConnection();
-  connection.ensure(deleteLink(lab.bridge), `delete bridge "${lab.bridge}"`);
+  connection.ensure(deleteLink(lab.hostLink), `delete link "${lab.hostLink}"`);
+  unpinNamespace(switchNamespace(paths));
 }
 
-function connectNode(lab: LabConfig, node: LabNode, netFile: string): void {
-  using connection = new RouteConnection();
-  const netnsFd = openSync(netFile, 'r');
+/** A cable from a port of the switch to a link in another namespace, which is down at first. */
+function plugIn(
+  switchFile: string,
+  port: string,
+  other: { readonly netFile: string; readonly link: string; readonly address?: string },
+): void {
+  const netnsFd = openSync(other.netFile, 'r');
+  const { link, address } = other;
+  const peer = { name: link, netnsFd, ...(address === undefined ? {} : { address }) };
   try {
-    const kind = { kind: 'veth', peer: { name: 'eth0', netnsFd } } as const;
-    const masterIndex = indexOf(connection, lab.bridge);
-    connection.apply(
-      addLink({ name: hostLink(lab.index, node), kind, masterIndex, up: true }),
-      `connect node "${node.name}" to "${lab.bridge}"`,
-    );
+    within({ net: switchFile }, () => {
+      using connection = new RouteConnection();
+      const masterIndex = indexOf(connection, bridge);
+      connection.apply(
+        addLink({ name: port, kind: { kind: 'veth', peer }, masterIndex, up: true }),
+        `plug link "${link}" of "${port}" into the switch`,
+      );
+    });
   } finally {
     closeSync(netnsFd);
   }
@@ -146,7 +170,7 @@ function addressNode(lab: LabConfig, node: LabNode): void {
 
 function routeToNode(lab: LabConfig, node: LabNode): void {
   using connection = new RouteConnection();
-  const linkIndex = indexOf(connection, lab.bridge);
+  const linkIndex = indexOf(connection, lab.hostLink);
   node.podCidrs.forEach((destination, at) =>
     connection.apply(
       replaceRoute({ destination, linkIndex, via: node.ips[at]! }),
@@ -159,7 +183,7 @@ function routeToNode(lab: LabConfig, node: LabNode): void {
 /** Virtual IPs are reached by way of one node, as by a router outside a cluster. */
 export function routeServices(lab: LabConfig, node: LabNode): void {
   using connection = new RouteConnection();
-  const linkIndex = indexOf(connection, lab.bridge);
+  const linkIndex = indexOf(connection, lab.hostLink);
   lab.serviceCidrs.forEach((destination, at) =>
     connection.apply(
       replaceRoute({ destination, linkIndex, via: node.ips[at]! }),
@@ -182,8 +206,8 @@ function setNodeSysctls(lab: LabConfig): void {
   }
 }
 
-/** A fixed address, so that the bridge does not take another one with each port that joins. */
-function bridgeMac(lab: LabConfig): string {
+/** A fixed address, so that nodes keep it in mind when a lab comes back. */
+function hostMac(lab: LabConfig): string {
   return `02:fa:1e:ad:00:${lab.index.toString(16).padStart(2, '0')}`;
 }
 

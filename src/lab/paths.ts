@@ -55,6 +55,11 @@ export function nodeRuntimeDir(paths: LabPaths, node: string): string {
   return join(paths.runtime, 'nodes', node);
 }
 
+/** The pinned network namespace with the bridge that joins nodes and host. */
+export function switchNamespace(paths: LabPaths): string {
+  return join(paths.runtime, 'switch');
+}
+
 /** The pinned namespaces of a node. */
 export function nodeNamespaces(paths: LabPaths, node: string): { net: string; uts: string } {
   const dir = nodeRuntimeDir(paths, node);

@@ -52,7 +52,7 @@ export function readLab(paths: LabPaths): LabConfig {
 export function readLabLoosely(paths: LabPaths): LabConfig | undefined {
   try {
     const config = JSON.parse(readFileSync(configFile(paths), 'utf8')) as Partial<LabConfig>;
-    const whole = typeof config.bridge === 'string' && Array.isArray(config.nodes);
+    const whole = typeof config.hostLink === 'string' && Array.isArray(config.nodes);
     return whole ? (config as LabConfig) : undefined;
   } catch (error) {
     if (error instanceof SyntaxError) return undefined;

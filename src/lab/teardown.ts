@@ -3,7 +3,7 @@ import { existsSync, readdirSync, readFileSync, rmdirSync, rmSync } from 'node:f
 import { dirname, join } from 'node:path';
 import { unmount } from '../kernel/ffi/mount.ts';
 import type { LabConfig, LabNode } from './config.ts';
-import { removeBridge, removeNode } from './network.ts';
+import { removeNode, removeSwitch } from './network.ts';
 import { nodeNamespaces, nodeRuntimeDir, ownRoot, type LabPaths } from './paths.ts';
 import {
   endAll,
@@ -20,8 +20,8 @@ export async function removeLab(lab: LabConfig, paths: LabPaths): Promise<void> 
   // Not by their pid files: an "up" that was killed may have started what has not written one yet.
   await killAllOf(() => processesOfLab(paths));
   await killAllOf(() => lab.nodes.flatMap((node) => processesOfNode(node, paths)));
-  for (const node of lab.nodes) removeNode(lab, node, paths);
-  removeBridge(lab);
+  for (const node of lab.nodes) removeNode(node, paths);
+  removeSwitch(lab, paths);
   removeFiles(paths);
 }
 
@@ -32,12 +32,12 @@ export async function removeRemains(paths: LabPaths): Promise<void> {
 }
 
 /** Cuts the power of a node: its processes, its pods, its link and its namespaces go at once. */
-export async function powerOff(lab: LabConfig, node: LabNode, paths: LabPaths): Promise<void> {
+export async function powerOff(node: LabNode, paths: LabPaths): Promise<void> {
   const { supervisor, main } = findComponent(paths, node.name);
   const first = [supervisor, main].filter((pid) => pid !== undefined);
   signalAll(first, 'SIGKILL');
   await killAll([...first, ...processesOfNode(node, paths)]);
-  removeNode(lab, node, paths);
+  removeNode(node, paths);
   const dir = nodeRuntimeDir(paths, node.name);
   unmountBelow(dir);
   rmSync(dir, { recursive: true, force: true });

@@ -6,7 +6,7 @@ import { UserError, WorldError } from '../lib/errors.ts';
 import { formatHostPort } from '../lib/ip.ts';
 import { planLab, type LabConfig, type LabRequest } from './config.ts';
 import { writeKeys } from './keys.ts';
-import { createBridge, createNode, hostLinks, hostRoutes } from './network.ts';
+import { createNode, createSwitch, hostLinks, hostRoutes } from './network.ts';
 import { kubeconfigFile, labPaths, labRoots, nodeNamespaces, type LabPaths } from './paths.ts';
 import { chooseApiPort, requireLabPort, requirePort } from './ports.ts';
 import { startAgent, startServer } from './components.ts';
@@ -101,7 +101,7 @@ async function build(
   await progress.step('build the network', async () => {
     mkdirSync(paths.runtime, { recursive: true, mode: 0o755 });
     mountFilesystem({ type: 'tmpfs', target: paths.runtime, data: 'mode=755' });
-    createBridge(lab);
+    createSwitch(lab, paths);
     for (const address of lab.hostIPs) await requireLabPort(address);
   });
   stop.throwIfAborted();
