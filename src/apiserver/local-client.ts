@@ -79,14 +79,15 @@ async function* watchLocally<T extends KubeObject>(
   const selection = parseSelection(resource, options);
   const queue: WatchEvent<T>[] = [];
   let wake = () => {};
-  const overrun = new AbortController();
+  let hasOverrun = false;
+  let queueMax: number = limits.localWatchEventsMax;
   const take = (changes: readonly Change[]) => {
     for (const change of changes) {
       const selected = translate(change, selection);
       if (selected !== undefined) queue.push(eventOf<T>(selected));
     }
     // A consumer this far behind would do better to list again.
-    if (queue.length > limits.localWatchEventsMax) overrun.abort();
+    if (queue.length > queueMax) hasOverrun = true;
     wake();
   };
   const since = sinceOf(options.resourceVersion);
@@ -98,12 +99,13 @@ async function* watchLocally<T extends KubeObject>(
   if (since === undefined) {
     const existing = select(context.store.list(resource, selection.namespace), selection);
     for (const { object } of existing) queue.push({ type: 'ADDED', object: object as T });
+    queueMax += existing.length;
   }
   take(subscription.backlog);
   const stop = () => wake();
   signal.addEventListener('abort', stop);
   try {
-    while (!signal.aborted && !overrun.signal.aborted) {
+    while (!signal.aborted && !hasOverrun) {
       const event = queue.shift();
       if (event === undefined) await new Promise<void>((resolve) => (wake = resolve));
       else yield event;

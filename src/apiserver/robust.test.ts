@@ -11,6 +11,7 @@ import { resources } from '../api/resources.ts';
 import type { Event } from '../api/types.ts';
 import { createHttpClient } from '../client/http-client.ts';
 import { systemClock } from '../lib/clock.ts';
+import { limits } from '../lib/limits.ts';
 import { ServiceAllocator } from './allocation/service-allocator.ts';
 import { expireEvents } from './event-expiry.ts';
 import { issue } from './pki/certificates.ts';
@@ -102,6 +103,45 @@ for (const protocol of ['HTTP/1.1', 'HTTP/2'] as const) {
     await alive();
   });
 }
+
+for (const protocol of ['HTTP/1.1', 'HTTP/2'] as const) {
+  test(`[A87] [A90] a state larger than the buffer of a watcher reaches it, ${protocol}`, async () => {
+    const { client } = api.server;
+    const count = 20;
+    const keys = Array.from({ length: count }, (_, n) => ({
+      namespace: 'kube-public',
+      name: `large${n}`,
+    }));
+    for (const key of keys) {
+      const object = { metadata: key, data: { a: 'x'.repeat(MEGABYTE) } };
+      await client.create(resources.configmaps, object);
+    }
+    const path = '/api/v1/namespaces/kube-public/configmaps?watch=true&timeoutSeconds=1';
+    const stream = await (protocol === 'HTTP/2' ? openOverHttp2(path) : openOverHttp1(path));
+    let bytes = 0;
+    stream.on('data', (chunk: Buffer) => (bytes += chunk.length));
+    await once(stream, 'close');
+    for (const key of keys) await client.delete(resources.configmaps, key);
+    assert.ok(bytes > count * MEGABYTE, `${bytes} bytes came`);
+  });
+}
+
+test('a local watch starts with more objects than it may lag', async () => {
+  const { client } = api.server;
+  const count = limits.localWatchEventsMax + 1;
+  const names = Array.from({ length: count }, (_, n) => `many${n}`);
+  const namespace = 'kube-public';
+  await Promise.all(
+    names.map((name) => client.create(resources.leases, { metadata: { name, namespace } })),
+  );
+  const abort = new AbortController();
+  let seen = 0;
+  for await (const _ of client.watch(resources.leases, { signal: abort.signal })) {
+    seen += 1;
+    if (seen === count) abort.abort();
+  }
+  assert.equal(seen, count);
+});
 
 async function openOverHttp1(path: string): Promise<Readable> {
   const request = httpsRequest(`${url}${path}`, { ...credentials, agent: false });

@@ -63,7 +63,7 @@ export async function handleWatch(
   stream.begin();
   if (start.existing) {
     const existing = select(context.store.list(target.resource, selection.namespace), selection);
-    stream.write(
+    stream.writeState(
       existing.map((stored) => encode({ type: 'ADDED', stored, version: stored.revision })),
     );
   }
@@ -253,6 +253,13 @@ function openStream(context: { readonly watches: Watches }, exchange: Exchange) 
     close();
     if (!response.writableEnded) response.end();
   };
+  const sink = response as NodeJS.WritableStream & { readonly writableLength: number };
+  let bytesMax: number = limits.watchBufferBytesMax;
+  const write = (parts: readonly Uint8Array[]) => {
+    if (!open || parts.length === 0) return;
+    sink.write(parts.length === 1 ? parts[0]! : Buffer.concat(parts));
+    if (sink.writableLength > bytesMax) cut();
+  };
   context.watches.add(end);
   response.on('close', close);
   const cut = () => {
@@ -275,11 +282,12 @@ function openStream(context: { readonly watches: Watches }, exchange: Exchange) 
       // The client waits for the head, and the first event may be far off (A80).
       if ('flushHeaders' in response) response.flushHeaders();
     },
-    write(parts: readonly Uint8Array[]) {
-      if (!open || parts.length === 0) return;
-      const sink = response as NodeJS.WritableStream & { readonly writableLength: number };
-      sink.write(parts.length === 1 ? parts[0]! : Buffer.concat(parts));
-      if (sink.writableLength > limits.watchBufferBytesMax) cut();
+    write,
+    /** Writes what there is at the start, which may be more than a client may ever lag. */
+    writeState(parts: readonly Uint8Array[]) {
+      bytesMax += parts.reduce((sum, { length }) => sum + length, 0);
+      write(parts);
+      sink.once('drain', () => (bytesMax = limits.watchBufferBytesMax));
     },
   };
 }
