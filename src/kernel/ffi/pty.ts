@@ -6,6 +6,8 @@ import { libcRaw, SystemError } from './libc.ts';
 const TIOCSWINSZ = 0x5414;
 const TIOCGPTPEER = 0x5441;
 const TIOCSPTLCK = 0x4004_5431;
+/** A terminal that leaks into another program never hangs up. */
+const O_CLOEXEC = 0o2000000;
 
 const ioctlPointer = libcRaw('ioctl', 'int', ['int', 'ulong', 'void *']);
 const ioctlNumber = libcRaw('ioctl', 'int', ['int', 'ulong', 'int']);
@@ -19,15 +21,15 @@ export function openPty(): Pty {
   const master = openSync('/dev/ptmx', O_RDWR | O_NOCTTY);
   check(ioctlPointer(master, TIOCSPTLCK, new Int32Array([0])), 'unlock a terminal');
   // TIOCGPTPEER (kernel >= 4.13) needs no path, so it works across mount namespaces.
-  const slave = ioctlNumber(master, TIOCGPTPEER, O_RDWR | O_NOCTTY);
+  const slave = ioctlNumber(master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
   check(slave, 'open the other end of a terminal');
   return { master, slave };
 }
 
-/** Tells the program at the other end how large its window is. */
-export function resizePty(master: number, size: { columns: number; rows: number }): void {
+/** Tells the program on the terminal how large its window is; either end will do. */
+export function resizePty(end: number, size: { columns: number; rows: number }): void {
   const window = new Uint16Array([size.rows, size.columns, 0, 0]);
-  check(ioctlPointer(master, TIOCSWINSZ, window), 'resize a terminal');
+  check(ioctlPointer(end, TIOCSWINSZ, window), 'resize a terminal');
 }
 
 function check(result: number, tried: string): void {
