@@ -92,6 +92,21 @@ const refused: { name: string; code: string; text: RegExp; make: (path: string) 
   },
 ];
 
+for (const [what, path] of [
+  ['a folder that is not there', join(folder, 'nowhere', 'a.db')],
+  ['a folder in place of the file', folder],
+] as const) {
+  test(`${what} is no corrupt database`, () => {
+    assert.throws(
+      () => openSqliteStore({ path }),
+      (error) =>
+        error instanceof UserError &&
+        error.code === 'DATABASE_UNREADABLE' &&
+        error.message.includes(path),
+    );
+  });
+}
+
 function makeDatabase(path: string): void {
   openSqliteStore({ path }).close();
 }
@@ -115,6 +130,8 @@ for (const [index, { name, code, text, make }] of refused.entries()) {
 
 test('a database in use is refused', () => {
   const path = file('used.db');
+  // Made before: the one that uses it has not written to it yet.
+  makeDatabase(path);
   using _store = openSqliteStore({ path });
   assert.throws(
     () => openSqliteStore({ path }),

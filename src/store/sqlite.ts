@@ -19,7 +19,9 @@ const SCHEMA_VERSION = 1;
 const APPLICATION_ID = 0x46414952;
 
 const SQLITE_BUSY = 5;
+const SQLITE_CORRUPT = 11;
 const SQLITE_FULL = 13;
+const SQLITE_NOTADB = 26;
 
 /** Opens or creates the database; refuses a file it does not understand and leaves it untouched. */
 export function openSqliteStore(options: SqliteOptions): Store {
@@ -79,16 +81,17 @@ class SqliteBackend implements Backend {
 }
 
 function openDatabase({ path, durability }: SqliteOptions): DatabaseSync {
-  refuseForeignFile(path);
   let database: DatabaseSync | undefined;
   try {
+    refuseForeignFile(path);
     database = new DatabaseSync(path);
     // Exclusive: one server per file, and the WAL index stays in memory instead of a -shm file.
     database.exec('PRAGMA locking_mode = EXCLUSIVE');
-    checkVersion(database, path);
+    const isNew = checkVersion(database, path) === 'empty';
     const synchronous = durability === 'full' ? 'FULL' : 'NORMAL';
     database.exec(`PRAGMA journal_mode = WAL; PRAGMA synchronous = ${synchronous}`);
-    createTables(database);
+    // What is complete is not written to: a server must start on a full disk.
+    if (isNew) createTables(database);
     return database;
   } catch (error) {
     database?.close();
@@ -112,13 +115,14 @@ function refuseForeignFile(path: string): void {
   }
 }
 
-function checkVersion(database: DatabaseSync, path: string): void {
+/** Throws on a database of another program or version, or a damaged one. */
+function checkVersion(database: DatabaseSync, path: string): 'empty' | 'ours' {
   const version = pragma(database, 'user_version');
   const application = pragma(database, 'application_id');
   const tables = Number(
     database.prepare('SELECT count(*) AS count FROM sqlite_schema').get()?.count,
   );
-  if (tables === 0 && version === 0) return;
+  if (tables === 0 && version === 0) return 'empty';
   if (application !== APPLICATION_ID) {
     throw corrupt(path, `it is the SQLite file of another program (application id ${application})`);
   }
@@ -131,6 +135,7 @@ function checkVersion(database: DatabaseSync, path: string): void {
   }
   const check = database.prepare('PRAGMA quick_check(1)').get()?.quick_check;
   if (check !== 'ok') throw corrupt(path, String(check));
+  return 'ours';
 }
 
 function pragma(database: DatabaseSync, name: string): number {
@@ -168,7 +173,8 @@ function refusal(error: unknown): Error {
 
 function unreadable(path: string, error: unknown): Error {
   if (error instanceof UserError) return error;
-  if (resultCode(error) === SQLITE_BUSY) {
+  const code = resultCode(error);
+  if (code === SQLITE_BUSY) {
     return new UserError(
       'DATABASE_IN_USE',
       `Cannot open database "${path}": another process uses it`,
@@ -177,6 +183,20 @@ function unreadable(path: string, error: unknown): Error {
         cause: error,
       },
     );
+  }
+  if (code === SQLITE_FULL) {
+    return new UserError('DATABASE_FULL', `Cannot open database "${path}": the disk is full`, {
+      hint: 'Make room on the disk; nothing in the file is lost',
+      cause: error,
+    });
+  }
+  const isWorld = code !== undefined || (error instanceof Error && 'syscall' in error);
+  if (isWorld && code !== SQLITE_CORRUPT && code !== SQLITE_NOTADB) {
+    const text = `Cannot open database "${path}": ${messageOf(error)}`;
+    return new UserError('DATABASE_UNREADABLE', text, {
+      hint: 'Its folder must exist and be writable, and the file readable',
+      cause: error,
+    });
   }
   return corrupt(path, messageOf(error), error);
 }

@@ -9,6 +9,7 @@ import { test } from 'node:test';
 import { resources } from '../../src/api/resources.ts';
 import { ApiError } from '../../src/api/status.ts';
 import { startApiServer } from '../../src/apiserver/server.ts';
+import { UserError } from '../../src/lib/errors.ts';
 import { openSqliteStore } from '../../src/store/sqlite.ts';
 
 const { configmaps } = resources;
@@ -53,4 +54,28 @@ test('a full disk refuses the write, the store stays whole and goes on', async (
   using store = openSqliteStore({ path });
   const there = store.list(configmaps, 'default').map(({ name }) => name);
   assert.deepEqual(there.sort(), acknowledged.sort());
+});
+
+test('a server starts on a full disk', async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'disk-full-'));
+  execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=256k', 'tmpfs', folder]);
+  t.after(() => {
+    execFileSync('umount', [folder]);
+    rmSync(folder, { recursive: true });
+  });
+  const path = join(folder, 'state.db');
+  const key = { name: 'a', namespace: 'default' };
+  {
+    using store = openSqliteStore({ path });
+    await store.write(configmaps, key, () => ({ kind: 'put', object: { metadata: key } }));
+  }
+  assert.throws(() => writeFileSync(join(folder, 'filler'), Buffer.alloc(1024 * 1024)), /ENOSPC/);
+  {
+    using store = openSqliteStore({ path });
+    assert.equal(store.get(configmaps, key)?.name, 'a');
+  }
+  assert.throws(
+    () => openSqliteStore({ path: join(folder, 'new.db') }),
+    (error) => error instanceof UserError && error.code === 'DATABASE_FULL',
+  );
 });
