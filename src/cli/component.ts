@@ -33,10 +33,11 @@ export async function runComponent(name: string, work: () => Promise<void>): Pro
     setTimeout(flushCompileCache, settledAfterMs).unref();
   } catch (error) {
     const { createLogger } = await import('../lib/log.ts');
-    createLogger(name).fatal(
-      { error: messageOf(error), stack: error instanceof Error ? error.stack : undefined },
-      'cannot start',
-    );
+    const facts =
+      error instanceof UserError
+        ? { code: error.code, hint: error.hint }
+        : { stack: error instanceof Error ? error.stack : undefined };
+    createLogger(name).fatal({ error: messageOf(error), ...facts }, 'cannot start');
     process.exit(error instanceof UserError ? hopeless : 1);
   }
 }

@@ -3,7 +3,7 @@ import { createSocket } from 'node:dgram';
 import { readFileSync } from 'node:fs';
 import { Agent, request } from 'node:https';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { assert, messageOf, WorldError } from '../lib/errors.ts';
+import { assert, messageOf, UserError, WorldError } from '../lib/errors.ts';
 import { decodeMessage } from '../dns/wire/decode.ts';
 import { encodeMessage } from '../dns/wire/encode.ts';
 import { CLASS, FLAG, rcodeOf, TYPE } from '../dns/wire/message.ts';
@@ -105,6 +105,7 @@ async function until(
     await sleep(pauseMs);
   }
   if (signal.reason instanceof WorldError) throw signal.reason;
+  if (paths !== undefined) throwLastWords(paths);
   const log = paths === undefined ? '' : `; its log ends with: ${tailOf(logFile(paths, 'server'))}`;
   throw new WorldError(
     'NOT_READY',
@@ -118,6 +119,15 @@ function hasGivenUp(paths: LabPaths | undefined): boolean {
   if (paths === undefined || performance.now() < supervisorStartsWithinMs) return false;
   const { supervisor, main } = findComponent(paths, 'server');
   return supervisor === undefined && main === undefined;
+}
+
+/** Says in our own words what a server that ended for good has logged last. */
+function throwLastWords(paths: LabPaths): void {
+  const line = tailOf(logFile(paths, 'server')).split('\n').at(-1)!.trim();
+  if (!line.startsWith('{"level":"fatal"')) return;
+  const { code, error, hint } = JSON.parse(line) as { code?: string; error: string; hint?: string };
+  if (code === undefined) return;
+  throw new UserError(code, error, hint === undefined ? {} : { hint });
 }
 
 function tailOf(file: string): string {

@@ -83,5 +83,11 @@ function unmountBelow(dir: string): void {
 }
 
 function removeEmpty(dir: string): void {
-  if (existsSync(dir) && readdirSync(dir).length === 0) rmdirSync(dir);
+  if (!existsSync(dir) || readdirSync(dir).length > 0) return;
+  try {
+    rmdirSync(dir);
+  } catch (error) {
+    // Somebody else's mount: a disk given to labs, say.
+    if ((error as NodeJS.ErrnoException).code !== 'EBUSY') throw error;
+  }
 }
