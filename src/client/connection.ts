@@ -40,8 +40,16 @@ const tokenLifeMs = 60_000;
 const connectTimeoutMs = 200;
 const connectTimeoutMsMax = 10_000;
 
+/** A machine that gets no processor may be slow with its handshake; one that is gone never answers. */
+const handshakeTimeoutMsDefault = 10_000;
+
+type ConnectionOptions = Credentials & {
+  readonly server: string;
+  readonly handshakeTimeoutMs?: number;
+};
+
 /** Connects to `server` at the first request. */
-export function createConnection(options: Credentials & { server: string }): Connection {
+export function createConnection(options: ConnectionOptions): Connection {
   let session: ClientHttp2Session | undefined;
   let closed = false;
   let failures = 0;
@@ -83,10 +91,7 @@ function tokenSource({ token, tokenFile }: Credentials): () => string | undefine
   };
 }
 
-function connect(
-  options: Credentials & { server: string },
-  connectTimeoutMs: number,
-): ClientHttp2Session {
+function connect(options: ConnectionOptions, connectTimeoutMs: number): ClientHttp2Session {
   const session = http2.connect(options.server, {
     createConnection: (url) => openSocket(url, options, connectTimeoutMs),
     settings: { enablePush: false, initialWindowSize: limits.streamWindowBytes },
@@ -98,8 +103,6 @@ function connect(
   // One listener per request under way: a node with many pods has hundreds, and that is no leak.
   session.setMaxListeners(0);
   session.on('goaway', () => session.close());
-  // One for each request that waits for its answer.
-  session.setMaxListeners(0);
   watchOver(session);
   return session;
 }
@@ -108,7 +111,7 @@ function connect(
  * A SYN that was dropped, as before a node has its routes and rules, is repeated by the kernel after
  * a second only; so the first attempts are cut short and made anew.
  */
-function openSocket(url: URL, options: Credentials, connectTimeoutMs: number): TLSSocket {
+function openSocket(url: URL, options: ConnectionOptions, connectTimeoutMs: number): TLSSocket {
   const { ca, cert, key, serverName, insecure } = options;
   const host = url.hostname.replace(/^\[|\]$/g, '');
   const name = serverName ?? (isIP(host) === 0 ? host : undefined);
@@ -122,12 +125,23 @@ function openSocket(url: URL, options: Credentials, connectTimeoutMs: number): T
     ...(insecure === true ? { rejectUnauthorized: false } : {}),
     ALPNProtocols: ['h2'],
   });
-  const timer = setTimeout(() => {
-    socket.destroy(new Error(`no connection within ${connectTimeoutMs} ms`));
-  }, connectTimeoutMs);
-  socket.once('connect', () => clearTimeout(timer));
-  socket.once('close', () => clearTimeout(timer));
+  const { handshakeTimeoutMs = handshakeTimeoutMsDefault } = options;
+  limitTime(socket, 'connect', { what: 'connection', timeoutMs: connectTimeoutMs });
+  limitTime(socket, 'secureConnect', { what: 'TLS handshake', timeoutMs: handshakeTimeoutMs });
   return socket;
+}
+
+/** Ends the socket unless the event comes in time. */
+function limitTime(
+  socket: TLSSocket,
+  event: 'connect' | 'secureConnect',
+  { what, timeoutMs }: { what: string; timeoutMs: number },
+): void {
+  const timer = setTimeout(() => {
+    socket.destroy(new Error(`no ${what} within ${timeoutMs} ms`));
+  }, timeoutMs);
+  socket.once(event, () => clearTimeout(timer));
+  socket.once('close', () => clearTimeout(timer));
 }
 
 /** Without this a peer that vanished without a word would leave every watch waiting for ever. */
