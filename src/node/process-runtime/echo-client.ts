@@ -16,7 +16,10 @@ type Unnumbered = EchoRequest extends infer R
     : never
   : never;
 
+const RETRY_MS = 50;
 const RETRY_MS_MAX = 5000;
+/** A host that says nothing for this long after its start is given up. */
+const START_MS_MAX = 10_000;
 
 export type EchoClientOptions = {
   readonly socketPath: string;
@@ -38,7 +41,8 @@ export class EchoClient {
   readonly #waiting = new Map<number, (reply: EchoReply | HostLost) => void>();
   #socket: Promise<Socket> | undefined;
   #sequence = 0;
-  #retryMs = 50;
+  #retry: NodeJS.Timeout | undefined;
+  #retryMs = RETRY_MS;
   #closed = false;
 
   constructor(options: EchoClientOptions) {
@@ -65,20 +69,31 @@ export class EchoClient {
   }
 
   async remove(id: string): Promise<void> {
-    if (this.#wanted.delete(id)) await this.#request({ verb: 'remove', id });
+    if (!this.#wanted.delete(id)) return;
+    // A host that is not there serves nobody, and a new one need not be told.
+    if (this.#socket === undefined && !(await this.#isRunning())) return;
+    await this.#request({ verb: 'remove', id }).catch((error: unknown) => {
+      if (!(error instanceof HostLost)) throw error;
+    });
   }
 
-  /** After a restart of the agent: makes the host serve these and no others. */
+  /**
+   * After a restart of the agent: makes the host serve these and no others. A host that cannot be
+   * had is tried again later, so that one container's server does not keep the node from starting.
+   */
   async adopt(containers: readonly EchoContainer[]): Promise<void> {
     for (const container of containers) this.#wanted.set(container.id, container);
-    const running = await this.#connectExisting();
-    if (running) await this.#connection();
-    else if (containers.length > 0) await this.#connection();
+    if (containers.length === 0 && !(await this.#isRunning())) return;
+    await this.#connection().catch(() => undefined);
   }
 
   [Symbol.dispose](): void {
     this.#closed = true;
-    void this.#socket?.then((socket) => socket.destroy());
+    clearTimeout(this.#retry);
+    this.#socket?.then(
+      (socket) => socket.destroy(),
+      () => undefined,
+    );
   }
 
   async #request(request: Unnumbered): Promise<EchoReply> {
@@ -88,6 +103,7 @@ export class EchoClient {
   #send(socket: Socket, request: Unnumbered): Promise<EchoReply> {
     this.#sequence += 1;
     const sequence = this.#sequence;
+    if (socket.destroyed) return Promise.reject(new HostLost());
     // An idle connection keeps nobody alive; one that waits for an answer does.
     socket.ref();
     return new Promise((resolve, reject) => {
@@ -104,16 +120,21 @@ export class EchoClient {
 
   /** One connection for all; whoever comes meanwhile waits for the same. */
   #connection(): Promise<Socket> {
-    this.#socket ??= this.#open().catch((error: unknown) => {
-      this.#socket = undefined;
-      throw error;
-    });
-    return this.#socket;
+    if (this.#socket !== undefined) return this.#socket;
+    const opening = this.#open();
+    const over = () => {
+      if (this.#socket === opening) this.#socket = undefined;
+      this.#retryLater();
+    };
+    this.#socket = opening;
+    opening.then((socket) => socket.once('close', over), over);
+    return opening;
   }
 
   async #open(): Promise<Socket> {
     const { socketPath } = this.#options;
     const socket = await dial(socketPath).catch(async () => {
+      if (this.#closed) throw new HostLost();
       await startHost([...this.#options.command, socketPath]);
       return dial(socketPath);
     });
@@ -123,9 +144,17 @@ export class EchoClient {
       this.#waiting.get(reply.sequence)?.(reply);
     });
     socket.on('error', () => socket.destroy());
-    socket.once('close', () => this.#lost());
-    await this.#agree(socket);
-    this.#retryMs = 50;
+    socket.once('close', () => {
+      for (const take of this.#waiting.values()) take(new HostLost());
+    });
+    try {
+      await this.#agree(socket);
+      if (socket.destroyed || this.#closed) throw new HostLost();
+    } catch (error) {
+      socket.destroy();
+      throw error;
+    }
+    this.#retryMs = RETRY_MS;
     return socket;
   }
 
@@ -140,18 +169,17 @@ export class EchoClient {
     );
   }
 
-  /** The host has died: nobody serves until there is a new one. */
-  #lost(): void {
-    this.#socket = undefined;
-    for (const take of this.#waiting.values()) take(new HostLost());
-    if (this.#wanted.size === 0 || this.#closed) return;
-    setTimeout(() => {
-      this.#connection().catch(() => this.#lost());
+  /** Without a host nobody serves: there shall be a new one. */
+  #retryLater(): void {
+    if (this.#wanted.size === 0 || this.#closed || this.#retry !== undefined) return;
+    this.#retry = setTimeout(() => {
+      this.#retry = undefined;
+      this.#connection().catch(() => undefined);
     }, this.#retryMs).unref();
     this.#retryMs = Math.min(RETRY_MS_MAX, this.#retryMs * 2);
   }
 
-  async #connectExisting(): Promise<boolean> {
+  async #isRunning(): Promise<boolean> {
     try {
       (await dial(this.#options.socketPath)).destroy();
       return true;
@@ -178,11 +206,17 @@ function startHost(command: readonly string[]): Promise<void> {
     const [program = '', ...args] = command;
     const child = spawn(program, args, { detached: true, stdio: ['ignore', 'pipe', 'ignore'] });
     const fail = (found: string) => {
+      clearTimeout(timer);
       reject(new WorldError('ECHO', `Cannot start the echo host: ${found}`));
     };
+    const timer = setTimeout(() => {
+      child.kill('SIGKILL');
+      fail(`it says nothing within ${START_MS_MAX / 1000} s`);
+    }, START_MS_MAX);
     child.once('error', (error) => fail(error.message));
-    child.once('exit', (code) => fail(`it ended with code ${code}`));
+    child.once('exit', (code, signal) => fail(`it ended with ${signal ?? `code ${code}`}`));
     child.stdout.once('data', () => {
+      clearTimeout(timer);
       child.removeAllListeners('exit');
       child.stdout.destroy();
       child.unref();
