@@ -51,6 +51,8 @@ const http: { path: string; want: RegExp; options?: string }[] = [
   { path: '/echo', want: /^body$/, options: '-d body' },
   { path: '/delay?ms=5', want: /^waited 5 ms$/ },
   { path: '/healthz', want: /^ok$/ },
+  { path: '//[', want: /method=GET path=\/\/\[$/, options: '-g --path-as-is' },
+  { path: '/hostname', want: /^pod-a$/, options: '-x http://10.244.1.2:8080' },
 ];
 
 for (const { path, want, options = '' } of http) {

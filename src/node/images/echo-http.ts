@@ -43,7 +43,7 @@ export async function answerHttp(
   message: IncomingMessage,
   response: ServerResponse,
 ): Promise<number> {
-  const url = new URL(message.url ?? '/', 'http://echo');
+  const url = urlOf(message.url ?? '/');
   const handler = Object.hasOwn(handlers, url.pathname) ? handlers[url.pathname]! : about;
   const { status = 200, body } = await handler(state, { url, message, client });
   const text = typeof body === 'string' ? body : `${JSON.stringify(body)}\n`;
@@ -57,6 +57,12 @@ export async function answerHttp(
   });
   response.end(text);
   return status;
+}
+
+/** A path may begin with two slashes; a client that takes us for a proxy sends the whole URL. */
+function urlOf(target: string): URL {
+  const text = target.startsWith('/') ? `http://echo${target}` : target;
+  return URL.parse(text) ?? new URL('http://echo/');
 }
 
 const about: Handler = ({ container }, { url, message, client }) => {

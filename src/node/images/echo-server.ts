@@ -95,7 +95,8 @@ function bindNow(socket: Server | UdpSocket, port: number): void {
 function listening(socket: Server | UdpSocket): Promise<void> {
   return new Promise((resolve, reject) => {
     socket.once('listening', resolve);
-    socket.once('error', reject);
+    // Stays: an error later on, such as no descriptor left for a client, must not end all servers.
+    socket.on('error', reject);
   });
 }
 
