@@ -3,6 +3,7 @@ import { appendFileSync, mkdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { PassThrough } from 'node:stream';
 import type {
+  Attachment,
   ContainerSpec,
   ContainerState,
   ExecSession,
@@ -89,6 +90,15 @@ export class FakeRuntime implements Runtime {
       resize: () => undefined,
       exit: Promise.resolve(code),
       kill: () => undefined,
+    };
+  }
+
+  attach(): Attachment {
+    return {
+      isFirst: true,
+      stdin: undefined,
+      resize: () => undefined,
+      detach: () => undefined,
     };
   }
 

@@ -49,6 +49,12 @@ export type ContainerSpec = {
   readonly mounts: readonly Mount[];
   /** Container ports, for built-in images that listen where the pod says. */
   readonly ports: readonly { port: number; protocol: 'TCP' | 'UDP' | 'SCTP' }[];
+  /** It reads what attached clients send; absent: it reads the end of a file at once. */
+  readonly stdin?: boolean;
+  /** Its input ends for good when the first attached client leaves. */
+  readonly stdinOnce?: boolean;
+  /** It runs on a terminal; everything it says counts as standard output. */
+  readonly tty?: boolean;
 };
 
 /** Times are milliseconds since the epoch. */
@@ -79,6 +85,17 @@ export type ExecSession = {
   kill(): void;
 };
 
+/** An attached client's way into a container; the output is in the raw logs. */
+export type Attachment = {
+  /** No client was attached to this run before. */
+  readonly isFirst: boolean;
+  /** Absent when the client sends nothing, or the container reads nothing (any more). */
+  readonly stdin: NodeJS.WritableStream | undefined;
+  resize(size: { columns: number; rows: number }): void;
+  /** The client is gone. */
+  detach(): void;
+};
+
 export interface Runtime {
   /** Shown in `kubectl get nodes -o wide`, such as `fairlead://0.1.0`. */
   readonly version: string;
@@ -97,8 +114,10 @@ export interface Runtime {
   /** Called with the container id whenever a state changes. */
   onChange(listener: (containerId: string) => void): void;
   exec(containerId: string, spec: ExecSpec): Promise<ExecSession>;
-  /** Connects to 127.0.0.1 inside the pod. Absent: the agent connects to the pod's address. */
-  dial?(podUid: string, port: number): Socket;
+  /** `stdin`: the client sends input. */
+  attach(containerId: string, wishes: { stdin: boolean }): Attachment;
+  /** Connects to localhost inside the pod. Absent: the agent connects to the pod's address. */
+  dial?(podUid: string, port: number): Promise<Socket>;
   /** Absolute path of the raw output files of a container, for the log pipeline. */
   rawLogs(containerId: string): { stdout: string; stderr: string };
   /** Finds what an earlier agent left running: sandboxes and containers by id. */

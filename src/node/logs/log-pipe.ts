@@ -25,8 +25,15 @@ import type { Clock } from '../../lib/clock.ts';
 import { limits } from '../../lib/limits.ts';
 import { punchHole } from '../../kernel/ffi/fallocate.ts';
 import { formatLogTime, splitOutput, type LogStream } from './cri-format.ts';
+import { RawOutput } from './raw-output.ts';
 
-type Raw = { readonly stream: LogStream; readonly path: string; offset: number; punched: number };
+type Raw = {
+  readonly stream: LogStream;
+  readonly path: string;
+  offset: number;
+  punched: number;
+  readonly readers: Set<RawOutput>;
+};
 
 export type LogPipeOptions = {
   readonly raw: { readonly stdout: string; readonly stderr: string };
@@ -46,6 +53,7 @@ export class LogPipe {
   readonly #raws: Raw[];
   readonly #positionPath: string;
   readonly #listeners = new Set<() => void>();
+  readonly #growthListeners = new Set<() => void>();
   #watcher: FSWatcher | undefined;
   #size = 0;
   #rotations = 0;
@@ -58,8 +66,8 @@ export class LogPipe {
     this.#positionPath = `${options.path}.position`;
     const { stdout, stderr } = options.raw;
     this.#raws = [
-      { stream: 'stdout', path: stdout, offset: 0, punched: 0 },
-      { stream: 'stderr', path: stderr, offset: 0, punched: 0 },
+      { stream: 'stdout', path: stdout, offset: 0, punched: 0, readers: new Set() },
+      { stream: 'stderr', path: stderr, offset: 0, punched: 0, readers: new Set() },
     ];
     mkdirSync(dirname(this.path), { recursive: true, mode: 0o700 });
     this.#restore();
@@ -80,6 +88,26 @@ export class LogPipe {
   onChange(listener: () => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
+  }
+
+  /** The raw output for a reader that does not wait for whole lines; undefined when it is gone. */
+  openOutput(
+    stream: LogStream,
+    { fromStart }: { readonly fromStart: boolean },
+  ): RawOutput | undefined {
+    const raw = this.#raws.find((one) => one.stream === stream);
+    if (raw === undefined || this.#finished || !existsSync(raw.path)) return undefined;
+    const output = new RawOutput(
+      {
+        path: raw.path,
+        firstOffset: raw.punched,
+        isFinished: () => this.#finished,
+        onMore: (listener) => this.#onGrowth(listener),
+      },
+      { fromStart, onClose: (closed) => raw.readers.delete(closed) },
+    );
+    raw.readers.add(output);
+    return output;
   }
 
   /** Takes in all that was written so far. */
@@ -109,11 +137,18 @@ export class LogPipe {
     this.close();
   }
 
+  #onGrowth(listener: () => void): () => void {
+    this.#growthListeners.add(listener);
+    return () => this.#growthListeners.delete(listener);
+  }
+
   #watch(dir: string): void {
     if (!existsSync(dir)) return;
     const names = this.#raws.map((raw) => basename(raw.path));
     this.#watcher = watch(dir, { persistent: false }, (_event, name) => {
-      if (name === null || names.includes(name)) this.#schedule();
+      if (name !== null && !names.includes(name)) return;
+      this.#schedule();
+      for (const listener of this.#growthListeners) listener();
     });
     // A directory that vanishes under us ends the watch; the exit of the container ends the pipe.
     this.#watcher.on('error', () => this.#watcher?.close());
@@ -199,14 +234,16 @@ export class LogPipe {
 
   #punch(): void {
     for (const raw of this.#raws) {
-      if (raw.offset - raw.punched < punchBytes) continue;
-      punchHole(raw.path, { offset: raw.punched, length: raw.offset - raw.punched });
-      raw.punched = raw.offset;
+      const end = Math.min(raw.offset, ...[...raw.readers].map(({ offset }) => offset));
+      if (end - raw.punched < punchBytes) continue;
+      punchHole(raw.path, { offset: raw.punched, length: end - raw.punched });
+      raw.punched = end;
     }
   }
 
   #tell(): void {
     for (const listener of this.#listeners) listener();
+    for (const listener of this.#growthListeners) listener();
   }
 }
 

@@ -41,6 +41,9 @@ export function containerSpec(prepared: PreparedContainer): ContainerSpec {
       port: containerPort,
       protocol,
     })),
+    stdin: container.stdin ?? false,
+    stdinOnce: container.stdinOnce ?? false,
+    tty: container.tty ?? false,
   };
 }
 

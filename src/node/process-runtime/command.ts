@@ -84,7 +84,7 @@ function isExecutable(path: string): boolean {
 }
 
 /** Where the tools that every Linux has are found; util-linux and the shell. */
-export function tool(name: 'sh' | 'setpriv' | 'setsid' | 'env' | 'mount'): string {
+export function tool(name: 'sh' | 'cat' | 'setpriv' | 'setsid' | 'env' | 'mount'): string {
   let path = tools.get(name);
   if (path === undefined) {
     path = ['/usr/bin', '/bin', '/usr/sbin', '/sbin']

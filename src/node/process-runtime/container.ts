@@ -13,7 +13,8 @@ import { dirname } from 'node:path';
 import { openPipe } from '../../kernel/ffi/process.ts';
 import { fresh, within, type Namespaces } from '../../kernel/namespace/within.ts';
 import { type ContainerSpec } from '../runtime.ts';
-import { checkCommand, launch, tool } from './command.ts';
+import { checkCommand, launch, tool, type Launch } from './command.ts';
+import { Feed } from './feed.ts';
 import { type RuntimePaths } from './paths.ts';
 import { identify, type ProcessId } from './process-table.ts';
 import { effectiveUser } from './rights.ts';
@@ -23,6 +24,8 @@ import { enterRoot, type RootSpec } from './root.ts';
 export type ContainerRecord = {
   readonly spec: ContainerSpec;
   readonly process: ProcessId;
+  /** Keeps input and terminal open; only a container with `stdin` or `tty` has one. */
+  readonly holder?: ProcessId;
   readonly startedAt: number;
 };
 
@@ -41,7 +44,7 @@ export type StartOptions = {
  * code in the file behind descriptor 3. A subshell becomes the command, so that a signal sent to
  * it counts from its first moment; /proc can be mounted only by who is inside the pid namespace.
  */
-const WRAPPER = '(eval "$1"; shift; exec "$@") 3>&-; echo $? >&3';
+const WRAPPER = '(eval "$1"; shift; exec "$@") 3>&- 4>&-; echo $? >&3';
 
 /** Ends two seconds after TERM: until then the echo host goes on serving for this container. */
 const PLACEHOLDER = "trap 'sleep 2; echo 0 >&3; exit 0' TERM; while :; do read -r _ <&4; done";
@@ -59,16 +62,19 @@ export function startContainer(options: StartOptions): {
 } {
   const { spec, paths } = options;
   const startedAt = Date.now();
-  const child = spawnInside(options);
+  const { child, holder } = spawnInside(options);
   child.unref();
   // A process that is dead already left its exit code; any start time will do.
   const process = identify(child.pid!) ?? { pid: child.pid!, startTicks: '' };
-  const record = { spec, process, startedAt };
+  const record = { spec, process, ...(holder && { holder }), startedAt };
   writeRecord(paths.recordFile(spec.id), record);
   return { child, record };
 }
 
-function spawnInside(options: StartOptions): ChildProcess {
+function spawnInside(options: StartOptions): {
+  readonly child: ChildProcess;
+  readonly holder: ProcessId | undefined;
+} {
   const { spec, paths, command } = options;
   mkdirSync(paths.containerDir(spec.id), { recursive: true, mode: 0o700 });
   const files = paths.rawLogs(spec.id);
@@ -79,8 +85,9 @@ function spawnInside(options: StartOptions): ChildProcess {
   for (const fd of [stdout, stderr]) fchownSync(fd, effectiveUser(spec), 0);
   const exit = openSync(paths.exitFile(spec.id), 'w', 0o600);
   const pipe = command === undefined ? openPipe() : undefined;
+  using feed = new Feed(spec);
   try {
-    return within({ ...options.namespaces, mnt: fresh, pid: fresh }, () => {
+    const child = within({ ...options.namespaces, mnt: fresh, pid: fresh }, () => {
       enterRoot(options.root);
       const shared = { detached: true } as const;
       if (pipe !== undefined) {
@@ -88,18 +95,27 @@ function spawnInside(options: StartOptions): ChildProcess {
         return spawn(tool('sh'), ['-c', PLACEHOLDER], { ...shared, stdio: [...stdio], env: {} });
       }
       checkCommand(spec, command!);
-      const { args, env } = launch(spec, command!);
+      const { stdin, terminal, lifeline } = feed.open();
+      const { args, env } = commandLine(spec, command!);
       return spawn(tool('sh'), ['-c', WRAPPER, spec.name, mountProc(spec), ...args], {
         ...shared,
-        stdio: ['ignore', stdout, stderr, exit],
+        stdio: [stdin, terminal ?? stdout, terminal ?? stderr, exit, lifeline],
         env: { ...env },
         cwd: spec.workingDir === '' ? '/' : spec.workingDir,
       });
     });
+    return { child, holder: feed.hold(stdout) };
   } finally {
     for (const fd of [stdout, stderr, exit]) closeSync(fd);
     for (const fd of pipe === undefined ? [] : [pipe.read, pipe.write]) closeSync(fd);
   }
+}
+
+/** On a terminal the command leads a session: Ctrl-C and job control work. */
+function commandLine(spec: ContainerSpec, command: readonly string[]): Launch {
+  if (spec.tty !== true) return launch(spec, command);
+  const { args, env } = launch({ ...spec, env: { TERM: 'xterm', ...spec.env } }, command);
+  return { args: [tool('setsid'), '--ctty', ...args], env };
 }
 
 /** Written beside and renamed, so that a reader sees all of it or nothing. */

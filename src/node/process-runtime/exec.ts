@@ -1,7 +1,6 @@
 /** Runs a command inside a container: `kubectl exec`. */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { closeSync, fchownSync } from 'node:fs';
-import { Socket } from 'node:net';
 import { join } from 'node:path';
 import { ReadStream } from 'node:tty';
 import { constants } from 'node:os';
@@ -11,7 +10,7 @@ import { within, type Namespaces } from '../../kernel/namespace/within.ts';
 import { type ExecSession, type ExecSpec } from '../runtime.ts';
 import { checkCommand, launch, tool } from './command.ts';
 import { mountProc, type ContainerRecord } from './container.ts';
-
+import { pipeEnd } from './feed.ts';
 import { effectiveUser } from './rights.ts';
 
 export type ExecTarget = {
@@ -30,9 +29,11 @@ function execWithPipes(target: ExecTarget, spec: ExecSpec): ExecSession {
   const input = spec.stdin ? openPipe() : undefined;
   const output = openPipe();
   const errors = openPipe();
-  // A command may open /dev/stdout again, which the owner of the pipe can.
+  // A command may open /dev/stdin or /dev/stdout again, which the owner of the pipe can.
   const user = effectiveUser(target.record.spec);
-  for (const { write } of [output, errors]) fchownSync(write, user, 0);
+  for (const end of [input?.read, output.write, errors.write]) {
+    if (end !== undefined) fchownSync(end, user, 0);
+  }
   const ours = [input?.write, output.read, errors.read];
   const theirs = [input?.read, output.write, errors.write];
   let child: ChildProcess;
@@ -56,13 +57,6 @@ function execWithPipes(target: ExecTarget, spec: ExecSpec): ExecSession {
     exit: exitOf(child),
     kill: () => killGroup(child),
   };
-}
-
-function pipeEnd(fd: number, way: 'readable' | 'writable'): Socket {
-  const socket = new Socket({ fd, readable: way === 'readable', writable: way === 'writable' });
-  // A command that ends without reading its input is no error of ours.
-  socket.on('error', () => socket.destroy());
-  return socket;
 }
 
 function closeAll(fds: readonly (number | undefined)[]): void {

@@ -38,6 +38,8 @@ export function runtimePaths(runtimeDir: string, logsDir: string) {
     containerDir,
     recordFile: (id: string) => join(containerDir(id), 'record.json'),
     exitFile: (id: string) => join(containerDir(id), 'exit'),
+    /** There once a client was attached, not empty once one sent input. */
+    attachedFile: (id: string) => join(containerDir(id), 'attached'),
     logDir,
     rawLogs(id: string): { stdout: string; stderr: string } {
       const { podUid, name, attempt } = parseContainerId(id);

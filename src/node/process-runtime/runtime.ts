@@ -4,12 +4,14 @@
  * of it again from the files in the runtime directory.
  */
 import { existsSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
+import { type Socket } from 'node:net';
 import { join } from 'node:path';
 import { RouteConnection } from '../../kernel/route/index.ts';
 import { UserError, WorldError } from '../../lib/errors.ts';
 import { builtInImage, refusalOf } from '../images/images.ts';
 import { type EchoContainer } from '../images/echo-protocol.ts';
 import {
+  type Attachment,
   type ContainerSpec,
   type ContainerState,
   type ExecSession,
@@ -17,12 +19,21 @@ import {
   type Runtime,
   type SandboxSpec,
 } from '../runtime.ts';
+import { attachTo, endOrphanedInput } from './attach.ts';
 import { readRecord, startContainer, type ContainerRecord } from './container.ts';
+import { dialInside } from './dial.ts';
 import { EchoClient } from './echo-client.ts';
 import { execInside } from './exec.ts';
 import { prepareNode } from './network.ts';
 import { runtimePaths, type RuntimePaths } from './paths.ts';
-import { childrenOf, holdersOf, identify, onEnd, sendSignal } from './process-table.ts';
+import {
+  childrenOf,
+  holdersOf,
+  identify,
+  onEnd,
+  sendSignal,
+  type ProcessId,
+} from './process-table.ts';
 import {
   deleteSandbox,
   listPods,
@@ -32,7 +43,7 @@ import {
   type SandboxTools,
 } from './sandbox.ts';
 import { showSelf } from './self.ts';
-import { observe } from './states.ts';
+import { lastProcesses, observe } from './states.ts';
 
 export type ProcessRuntimeOptions = {
   /** Such as `/run/fairlead/<lab>/nodes/<node>`: sockets, pins, records; on a tmpfs. */
@@ -53,7 +64,7 @@ export type ProcessRuntimeOptions = {
 type Container = {
   readonly record: ContainerRecord;
   state: ContainerState;
-  readonly stopWatching: () => void;
+  stopWatching: () => void;
   /** `exec` gave a placeholder its /proc. */
   procMounted: boolean;
 };
@@ -136,6 +147,8 @@ export class ProcessRuntime implements Runtime {
     };
     this.#containers.set(spec.id, container);
     child.once('exit', () => this.#ended(spec.id));
+    const [, ...others] = lastProcesses(record);
+    container.stopWatching = watchAll(others, () => this.#ended(spec.id));
     if (command !== undefined) return;
     try {
       await this.#echo.add(this.#echoContainer(spec, sandbox));
@@ -190,6 +203,22 @@ export class ProcessRuntime implements Runtime {
     return session;
   }
 
+  attach(containerId: string, wishes: { stdin: boolean }): Attachment {
+    const container = this.#containers.get(containerId);
+    if (container === undefined || container.state.kind !== 'running') {
+      throw new WorldError('NOT_RUNNING', `Cannot attach to "${containerId}": it does not run`);
+    }
+    return attachTo(container.record, this.#paths.attachedFile(containerId), wishes);
+  }
+
+  async dial(podUid: string, port: number): Promise<Socket> {
+    const sandbox = readSandbox(this.#paths, podUid);
+    if (sandbox === undefined) {
+      throw new WorldError('NO_SANDBOX', `Cannot connect to port ${port}: no sandbox "${podUid}"`);
+    }
+    return dialInside(sandbox.hostNetwork ? undefined : this.#paths.pin(podUid, 'net'), port);
+  }
+
   rawLogs(containerId: string): { stdout: string; stderr: string } {
     return this.#paths.rawLogs(containerId);
   }
@@ -242,7 +271,9 @@ export class ProcessRuntime implements Runtime {
     // The agent died between the start and its record: the open exit file tells who it is.
     const found = record?.process ?? holdersOf(this.#paths.exitFile(id)).map(identify)[0];
     if (found !== undefined && sendSignal(found, 'SIGKILL')) {
-      await withTimeout(new Promise<void>((resolve) => onEnd(found, resolve)), id);
+      const last = record === undefined ? [found] : lastProcesses(record);
+      const ends = last.map((one) => new Promise<void>((resolve) => onEnd(one, resolve)));
+      await withTimeout(Promise.all(ends), id);
     }
     if (record !== undefined && isPlaceholder(record.spec)) {
       await this.#echo.remove(id).catch(() => undefined);
@@ -272,7 +303,9 @@ export class ProcessRuntime implements Runtime {
     }
     const state = observe(record, this.#paths.exitFile(id));
     const running = state.kind === 'running';
-    const stopWatching = running ? onEnd(record.process, () => this.#ended(id)) : () => undefined;
+    const last = running ? lastProcesses(record) : [];
+    const stopWatching = watchAll(last, () => this.#ended(id));
+    if (running) endOrphanedInput(record, this.#paths.attachedFile(id));
     const procMounted = !isPlaceholder(record.spec);
     this.#containers.set(id, { record, state, stopWatching, procMounted });
   }
@@ -349,11 +382,17 @@ function commandOf(spec: ContainerSpec, self: readonly string[]): readonly strin
   }
 }
 
+/** Calls back at the end of each process; the result stops waiting. */
+function watchAll(processes: readonly ProcessId[], callback: () => void): () => void {
+  const stops = processes.map((one) => onEnd(one, callback));
+  return () => stops.forEach((stop) => stop());
+}
+
 function list(directory: string): string[] {
   return existsSync(directory) ? readdirSync(directory) : [];
 }
 
-async function withTimeout(ended: Promise<void>, id: string): Promise<void> {
+async function withTimeout(ended: Promise<unknown>, id: string): Promise<void> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<never>((_, reject) => {
     timer = setTimeout(() => {

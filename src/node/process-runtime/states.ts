@@ -2,15 +2,23 @@
 import { readFileSync, statSync, writeFileSync } from 'node:fs';
 import { type ContainerState } from '../runtime.ts';
 import { type ContainerRecord } from './container.ts';
-import { isAlive } from './process-table.ts';
+import { isAlive, type ProcessId } from './process-table.ts';
 
 /** The code of a container whose first process was killed: 128 + SIGKILL, as everywhere. */
 const KILLED = 137;
 
+/**
+ * The processes of which none may run any more before a container is over. The holder of a terminal
+ * ends when it has copied the last of the output.
+ */
+export function lastProcesses({ spec, process, holder }: ContainerRecord): readonly ProcessId[] {
+  return spec.tty === true && holder !== undefined ? [process, holder] : [process];
+}
+
 /** The state as the world shows it now; settles the exit code of a container that was killed. */
 export function observe(record: ContainerRecord, exitFile: string): ContainerState {
   const { startedAt } = record;
-  if (isAlive(record.process)) return { kind: 'running', startedAt };
+  if (lastProcesses(record).some(isAlive)) return { kind: 'running', startedAt };
   const text = readText(exitFile);
   const exitCode = /^\d+$/.test(text) ? Number(text) : KILLED;
   if (text === '') writeText(exitFile, String(KILLED));

@@ -1,13 +1,11 @@
 /** Requests that switch protocols: exec, attach, port-forward, over SPDY or WebSocket. */
+import { once } from 'node:events';
 import type { IncomingMessage } from 'node:http';
 import { connect } from 'node:net';
-import { Readable, type Duplex } from 'node:stream';
+import type { Duplex } from 'node:stream';
 import type { Status } from '../../api/status.ts';
-import type { Container } from '../../api/types.ts';
 import { messageOf } from '../../lib/errors.ts';
 import { containerNamed } from '../environment/env.ts';
-import { readLog } from '../logs/read-log.ts';
-import type { LogStream } from '../logs/cri-format.ts';
 import type { PodWorker } from '../pods/worker.ts';
 import type { ExecSession } from '../runtime.ts';
 import { portForwardProtocol, servePortForward } from '../streaming/port-forward.ts';
@@ -18,6 +16,7 @@ import {
   type StreamWishes,
 } from '../streaming/remote-command.ts';
 import { acceptSpdyStreams, spdyProtocols } from '../streaming/spdy-command.ts';
+import { attach } from './attach.ts';
 import { flagIn, Refusal, splitPath } from './requests.ts';
 import type { NodeServerOptions } from './server.ts';
 
@@ -64,23 +63,20 @@ async function route(
     throw new Refusal(400, 'you must specify at least 1 command');
   }
   const streams = await acceptStreams(request, connection, wishes);
-  const begin = () =>
+  const begin = async () =>
     verb === 'exec'
       ? options.runtime.exec(run.id, { command, tty: wishes.tty, stdin: wishes.stdin })
-      : attach(options, run.id, container);
+      : attach(options, { id: run.id, container, running: run.running, wantsStdin: wishes.stdin });
   await serve(streams, begin);
 }
 
 /** After the upgrade, an error travels on the error stream. */
 async function serve(streams: RemoteStreams, begin: () => Promise<ExecSession>): Promise<void> {
-  let session: ExecSession;
   try {
-    session = await begin();
+    await joinSession(streams, await begin());
   } catch (error) {
     await streams.finish(failureStatus(messageOf(error)));
-    return;
   }
-  await joinSession(streams, session);
 }
 
 /** The API server says stdin, stdout, stderr; a kubelet's own names are input, output, error. */
@@ -118,12 +114,12 @@ async function forwardPorts(
   request: IncomingMessage,
   { connection, worker }: { connection: Connection; worker: PodWorker },
 ): Promise<void> {
-  const dial = (port: number) => {
-    const uid = worker.pod.metadata.uid ?? '';
+  const dial = async (port: number) => {
     const { runtime } = options;
-    if (runtime.dial !== undefined && !worker.pod.spec.hostNetwork) return runtime.dial(uid, port);
-    const host = worker.pod.spec.hostNetwork ? '127.0.0.1' : (worker.podIPs[0] ?? '');
-    return connect({ host, port, allowHalfOpen: true });
+    if (runtime.dial !== undefined) return runtime.dial(worker.pod.metadata.uid ?? '', port);
+    const socket = connect({ host: worker.podIPs[0] ?? '', port, allowHalfOpen: true });
+    await once(socket, 'connect');
+    return socket;
   };
   if (upgradeOf(request) === 'websocket') {
     const { acceptWebSocket, tunnelProtocol, webSocketTunnel } =
@@ -193,55 +189,4 @@ function refuse(socket: Duplex, code: number, message: string): void {
     `HTTP/1.1 ${code} ${status.reason}\r\nConnection: close\r\n` +
       `Content-Type: application/json\r\nContent-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
   );
-}
-
-/**
- * The output of the container's main process from now on, taken from its log. A container made for
- * someone to look at (`kubectl run -i`) is shown from its start, so that a fast one loses nothing.
- */
-async function attach(
-  options: NodeServerOptions,
-  id: string,
-  container: Container,
-): Promise<ExecSession> {
-  const place = options.logs.place(id);
-  if (place === undefined) throw new Refusal(404, `container not found ("${container.name}")`);
-  const stopped = new AbortController();
-  const fromStart = container.stdin === true || container.tty === true;
-  const follow = (stream: LogStream | undefined) =>
-    Readable.from(
-      readLog(
-        place,
-        {
-          follow: true,
-          timestamps: false,
-          tailLines: fromStart ? undefined : 0,
-          sinceMs: undefined,
-          limitBytes: undefined,
-          stream,
-        },
-        stopped.signal,
-      ),
-      { objectMode: false },
-    );
-  const tty = container.tty === true;
-  const stdout = follow(tty ? undefined : 'stdout');
-  const stderr = tty ? undefined : follow('stderr');
-  const exit = Promise.all([stdout, stderr].map(ended)).then(() => 0);
-  return {
-    stdin: undefined,
-    stdout,
-    stderr,
-    resize: () => undefined,
-    exit,
-    kill: () => stopped.abort(),
-  };
-}
-
-async function ended(stream: Readable | undefined): Promise<void> {
-  if (stream === undefined) return;
-  const { promise, resolve } = Promise.withResolvers<void>();
-  stream.once('end', resolve);
-  stream.once('close', resolve);
-  await promise;
 }

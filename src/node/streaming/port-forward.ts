@@ -1,5 +1,5 @@
 /** Port-forward over SPDY: per connection a pair of streams, for errors and for data (A108). */
-import type { Duplex, Readable } from 'node:stream';
+import type { Duplex } from 'node:stream';
 import type { Socket } from 'node:net';
 import { messageOf } from '../../lib/errors.ts';
 import { SpdyConnection, type SpdyStream } from './spdy.ts';
@@ -9,10 +9,13 @@ export const portForwardProtocol = 'portforward.k8s.io';
 /** An error stream whose data stream does not come is dropped after this. */
 const pairTimeoutMs = 30_000;
 
-/** Serves until the client goes away. `dial` reaches a port of the pod. */
+/** Connects to a port of the pod; the end of one direction leaves the other open. */
+export type Dial = (port: number) => Promise<Socket>;
+
+/** Serves until the client goes away. */
 export async function servePortForward(
   { socket, head }: { socket: Duplex; head: Buffer },
-  dial: (port: number) => Socket,
+  dial: Dial,
 ): Promise<void> {
   const waiting = new Map<string, SpdyStream>();
   const spdy = new SpdyConnection(socket, head, {
@@ -30,44 +33,39 @@ export async function servePortForward(
       }
       const errors = waiting.get(id);
       waiting.delete(id);
-      forward(stream, errors, dial);
+      void forward(stream, errors, dial);
     },
   });
   await spdy.closed;
 }
 
-function forward(
+async function forward(
   data: SpdyStream,
   errors: SpdyStream | undefined,
-  dial: (port: number) => Socket,
-): void {
-  const port = Number(data.headers.get('port'));
-  const fail = (error: unknown) => {
+  dial: Dial,
+): Promise<void> {
+  const text = data.headers.get('port');
+  const port = Number(text);
+  let socket: Socket;
+  try {
+    if (!Number.isInteger(port) || port < 1 || port > 65_535) {
+      throw new Error(`"${text}" is not a port`);
+    }
+    socket = await dial(port);
+  } catch (error) {
     errors?.end(`an error occurred forwarding port ${port}: ${messageOf(error)}`);
     data.end();
     data.resume();
-  };
-  if (!Number.isInteger(port) || port < 1 || port > 65_535) {
-    return fail(new Error(`"${data.headers.get('port')}" is not a port`));
+    return;
   }
-  const socket = dial(port);
-  let connected = false;
-  socket.once('connect', () => {
-    connected = true;
-    copy(data, socket);
-    copy(socket, data);
-  });
-  socket.on('error', (error) => {
-    if (!connected) fail(error);
-  });
+  // Whatever breaks it later, both sides see its end.
+  socket.on('error', () => socket.destroy());
   socket.once('close', () => {
-    if (!connected) return;
     errors?.end();
     if (!data.writableEnded) data.end();
   });
+  if (data.destroyed) return void socket.destroy();
   data.once('close', () => socket.destroy());
-}
-
-function copy(from: Readable, to: Duplex): void {
-  from.pipe(to);
+  data.pipe(socket);
+  socket.pipe(data);
 }
