@@ -2,7 +2,7 @@
  * What happens on a node is answered by the node's agent: logs are passed on as a stream, and
  * exec, attach and port-forward as raw bytes once the agent has agreed to upgrade (A98, A103-A110).
  */
-import type { IncomingMessage, OutgoingHttpHeaders } from 'node:http';
+import type { ClientRequest, IncomingMessage, OutgoingHttpHeaders } from 'node:http';
 import https from 'node:https';
 import type { Duplex } from 'node:stream';
 
@@ -11,6 +11,7 @@ import { failure } from '../api/status.ts';
 import type { Node, Pod } from '../api/types.ts';
 import { messageOf } from '../lib/errors.ts';
 import { formatHostPort } from '../lib/ip.ts';
+import { limits } from '../lib/limits.ts';
 import type { Store } from '../store/store.ts';
 import { type Exchange, readBody } from './http/exchange.ts';
 import { sendStream } from './http/respond.ts';
@@ -32,12 +33,18 @@ export type UpgradeUrl = { readonly target: Target; readonly query: URLSearchPar
 
 type Place = { readonly host: string; readonly port: number; readonly path: string };
 
-export function createNodeProxy(store: Store, tls: NodeTls): NodeProxy {
+/** `answerMs`: how long an agent may take to begin its answer. */
+export function createNodeProxy(
+  store: Store,
+  tls: NodeTls,
+  { answerMs = limits.requestTimeoutMs }: { readonly answerMs?: number } = {},
+): NodeProxy {
+  const agents: Agents = { tls, answerMs };
   return {
     async handle(exchange, target) {
       if (target.subresource !== 'log') throw badRequest('Upgrade request required');
       const place = placeOf(store, target, exchange.query);
-      const answer = await request(tls, place, 'GET', {});
+      const answer = await request(agents, place, exchange);
       const code = answer.statusCode ?? 502;
       const contentType = answer.headers['content-type'] ?? 'text/plain';
       if (code >= 400) throw await refusalOf(answer, code);
@@ -45,7 +52,7 @@ export function createNodeProxy(store: Store, tls: NodeTls): NodeProxy {
     },
     async upgrade(incoming, { target, query }, socket, head) {
       const place = placeOf(store, target, query);
-      await passUpgrade(tls, place, { incoming, socket, head });
+      await passUpgrade(agents, place, { incoming, socket, head });
     },
   };
 }
@@ -99,16 +106,29 @@ function containerOf(pod: Pod, wanted: string | null): string {
   throw badRequest(`container ${wanted} is not valid for pod ${name}`);
 }
 
-function request(
-  tls: NodeTls,
+type Agents = { readonly tls: NodeTls; readonly answerMs: number };
+
+/** Begins a request to the agent. A node that is gone swallows packets: there is a limit to waiting. */
+function dial(
+  { tls, answerMs }: Agents,
   { host, port, path }: Place,
-  method: string,
-  headers: OutgoingHttpHeaders,
-): Promise<IncomingMessage> {
+  what: { readonly method: string; readonly headers: OutgoingHttpHeaders },
+): ClientRequest {
+  const outgoing = https.request({ ...tls, ...what, host, port, path, agent: false });
+  const giveUp = () => outgoing.destroy(new Error(`no answer within ${answerMs / 1000} s`));
+  const timer = setTimeout(giveUp, answerMs);
+  for (const event of ['response', 'upgrade', 'close']) {
+    outgoing.once(event, () => clearTimeout(timer));
+  }
+  return outgoing;
+}
+
+function request(agents: Agents, place: Place, { response }: Exchange): Promise<IncomingMessage> {
   return new Promise((resolve, reject) => {
-    const outgoing = https.request({ ...tls, host, port, path, method, headers, agent: false });
+    const outgoing = dial(agents, place, { method: 'GET', headers: {} });
     outgoing.on('response', resolve);
-    outgoing.on('error', (error) => reject(unreachable({ host, port, path }, error)));
+    outgoing.on('error', (error) => reject(unreachable(place, error)));
+    response.on('close', () => outgoing.destroy());
     outgoing.end();
   });
 }
@@ -149,25 +169,19 @@ type Upgrade = {
   readonly head: Buffer;
 };
 
-function passUpgrade(tls: NodeTls, place: Place, upgrade: Upgrade): Promise<void> {
+function passUpgrade(agents: Agents, place: Place, upgrade: Upgrade): Promise<void> {
   const { incoming, socket, head } = upgrade;
-  const { host, port, path } = place;
   const headers: string[] = [];
   for (let index = 0; index < incoming.rawHeaders.length; index += 2) {
     const name = incoming.rawHeaders[index]!;
     if (KEPT_BACK.has(name.toLowerCase())) continue;
     headers.push(name, incoming.rawHeaders[index + 1]!);
   }
-  headers.push('Host', formatHostPort(host, port));
+  headers.push('Host', formatHostPort(place.host, place.port));
   return new Promise((resolve, reject) => {
-    const outgoing = https.request({
-      ...tls,
-      host,
-      port,
-      path,
+    const outgoing = dial(agents, place, {
       method: incoming.method ?? 'GET',
       headers: headers as unknown as OutgoingHttpHeaders,
-      agent: false,
     });
     outgoing.on('error', (error) => reject(unreachable(place, error)));
     outgoing.on('upgrade', (answer: IncomingMessage, agent: Duplex, agentHead: Buffer) => {
@@ -180,6 +194,8 @@ function passUpgrade(tls: NodeTls, place: Place, upgrade: Upgrade): Promise<void
     outgoing.on('response', (answer) => {
       socket.write(rawHead(answer));
       answer.pipe(socket);
+      // An answer that breaks off has no end to pass on.
+      answer.on('close', () => socket.end());
       resolve();
     });
     socket.on('close', () => outgoing.destroy());
