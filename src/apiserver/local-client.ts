@@ -79,7 +79,7 @@ async function* watchLocally<T extends KubeObject>(
   const selection = parseSelection(resource, options);
   const queue: WatchEvent<T>[] = [];
   let wake = () => {};
-  let hasOverrun = false;
+  const overrun = new AbortController();
   let queueMax: number = limits.localWatchEventsMax;
   const take = (changes: readonly Change[]) => {
     for (const change of changes) {
@@ -87,7 +87,7 @@ async function* watchLocally<T extends KubeObject>(
       if (selected !== undefined) queue.push(eventOf<T>(selected));
     }
     // A consumer this far behind would do better to list again.
-    if (queue.length > queueMax) hasOverrun = true;
+    if (queue.length > queueMax) overrun.abort();
     wake();
   };
   const since = sinceOf(options.resourceVersion);
@@ -105,7 +105,7 @@ async function* watchLocally<T extends KubeObject>(
   const stop = () => wake();
   signal.addEventListener('abort', stop);
   try {
-    while (!signal.aborted && !hasOverrun) {
+    while (!signal.aborted && !overrun.signal.aborted) {
       const event = queue.shift();
       if (event === undefined) await new Promise<void>((resolve) => (wake = resolve));
       else yield event;
