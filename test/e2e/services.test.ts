@@ -65,6 +65,20 @@ metadata: {name: ${name}, labels: {app: ${name}}}
 ${echo(`nodeName: ${node}`)}
 ---`;
 
+/** It takes three seconds to go, and answers until then. */
+const slowPod = (name: string) => `
+apiVersion: v1
+kind: Pod
+metadata: {name: ${name}, labels: {app: slow}}
+spec:
+  containers:
+  - name: echo
+    image: fairlead/echo
+    ports: [{name: http, containerPort: 8080}, {name: udp, containerPort: 8080, protocol: UDP}]
+    lifecycle: {preStop: {sleep: {seconds: 3}}}
+    readinessProbe: {httpGet: {path: /healthz, port: http}, periodSeconds: 1}
+---`;
+
 const service = (name: string, app: string, more: string) => `
 apiVersion: v1
 kind: Service
@@ -428,6 +442,48 @@ test('[P98] scaled to none it refuses at once, scaled back it answers', async ()
       `${family} answers`,
       async () => (await knock(client, vip(family))).code === 0,
     );
+});
+
+test('[P99] [P101] a UDP client that keeps its port is led to the new pod', async () => {
+  await cluster.apply(`${deployment('single', 1)}\n${service('single', 'single', '')}`);
+  await cluster.kubectlOk('rollout', 'status', 'deployment/single', '--timeout=30s');
+  const { address } = (await portsOf('single')).vip('ipv4');
+  const [old] = await podsOf('app=single');
+  assert.ok(old);
+  // One socket all along: its flow in conntrack would lead to the old pod for as long as it sends.
+  const answers = at(
+    client,
+    'bash',
+    '-c',
+    `exec 3<>/dev/udp/${address}/80
+     for i in $(seq 100); do
+       printf hostname >&3 2>/dev/null; timeout 0.2 dd bs=4096 count=1 <&3 2>/dev/null; echo; sleep 0.05
+     done`,
+  );
+  await sleep(500);
+  await cluster.kubectlOk('delete', 'pod', nameOf(old));
+  await cluster.kubectlOk('rollout', 'status', 'deployment/single', '--timeout=30s');
+  const fresh = (await podsOf('app=single')).find((one) => nameOf(one) !== nameOf(old));
+  const lines = (await answers).stdout.split('\n').slice(0, -1);
+  assert.equal(lines[0], nameOf(old));
+  assert.equal(lines.at(-1), fresh && nameOf(fresh), lines.join(' '));
+});
+
+test('[K19] [P21] a pod that goes is terminating and serving in its slice, and is not asked', async () => {
+  await cluster.apply(`${slowPod('slow-1')}\n${slowPod('slow-2')}\n${service('slow', 'slow', '')}`);
+  await cluster.kubectlOk('wait', 'pod', '-l', 'app=slow', '--for=condition=Ready');
+  await cluster.kubectlOk('delete', 'pod', 'slow-1', '--wait=false');
+  const conditions = await eventually('it is terminating', async () => {
+    const slices = await slicesOf('slow');
+    const found = slices
+      .flatMap((slice) => slice.endpoints)
+      .find((one) => one.targetRef?.name === 'slow-1' && one.conditions?.terminating === true);
+    return found?.conditions;
+  });
+  assert.deepEqual(conditions, { ready: false, serving: true, terminating: true });
+  const { vip } = await portsOf('slow');
+  const met = new Set(await httpAnswers(client, vip('ipv4'), '/hostname', 20));
+  assert.deepEqual([...met], ['slow-2'], 'new connections go to the other one');
 });
 
 test('[P134] [P135] the tool of the kernel can list what we wrote, and it is ours alone', async () => {
