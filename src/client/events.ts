@@ -1,13 +1,17 @@
 /** Tells people what happened to an object: the Events of `kubectl describe` (K40). */
+import { randomUUID } from 'node:crypto';
 import { apiVersionOf, resources, type Resource } from '../api/resources.ts';
 import { keyText, parseKeyText, type KubeObject } from '../api/meta.ts';
-import { isReason } from '../api/status.ts';
+import { ApiError, isReason } from '../api/status.ts';
 import type { Event, ObjectReference } from '../api/types.ts';
 import { formatTime, systemClock, type Clock } from '../lib/clock.ts';
 import { limits } from '../lib/limits.ts';
 import type { Logger } from '../lib/log.ts';
 import type { Client } from './client.ts';
 import { Reconciler } from './reconciler.ts';
+
+/** The longest name of an object: a DNS subdomain (RFC 1123). */
+const nameBytesMax = 253;
 
 export type EventText = {
   readonly type: 'Normal' | 'Warning';
@@ -112,16 +116,22 @@ async function write(
     const change = { count, lastTimestamp };
     await client.patch(resources.events, parseKeyText(key), change, { type: 'merge' });
   } catch (error) {
-    // Gone with its age: it begins anew.
-    if (isReason(error, 'NotFound') && series.written > 0) series.written = 0;
-    else if (isReason(error, 'NotFound') || isReason(error, 'Forbidden')) {
-      // The namespace is being removed; nobody will read this event.
-      return;
-    } else if (isReason(error, 'AlreadyExists')) {
-      return;
+    if (isReason(error, 'NotFound') && series.written > 0) {
+      // Gone with its age: it begins anew.
+      series.written = 0;
+      throw error;
     }
+    // Refused for good: its namespace is being removed, it is there already, or it is not valid.
+    // Nobody is helped by sending it again.
+    if (isRefused(error)) return;
     throw error;
   }
+}
+
+/** Whether the server would answer the same the next time. */
+function isRefused(error: unknown): boolean {
+  if (!(error instanceof ApiError) || error.reason === 'Conflict') return false;
+  return error.code >= 400 && error.code < 500 && ![401, 408, 429].includes(error.code);
 }
 
 /** How other objects point at this one. */
@@ -150,13 +160,15 @@ function eventOf(parts: {
   serial: number;
 }): Event {
   const { reference, text, component, now, serial } = parts;
-  // As client-go: the name of the object and the time in hexadecimal nanoseconds.
+  // As client-go: the name of the object and the time in hexadecimal nanoseconds, or a random name
+  // where that is too long.
   const stamp = (BigInt(Math.round(now)) * 1_000_000n + BigInt(serial % 1_000_000)).toString(16);
+  const name = `${reference.name}.${stamp}`;
   return {
     apiVersion: 'v1',
     kind: 'Event',
     metadata: {
-      name: `${reference.name}.${stamp}`,
+      name: name.length > nameBytesMax ? randomUUID() : name,
       // Events of things without a namespace live in `default`.
       namespace: reference.namespace ?? 'default',
     },
