@@ -1,6 +1,6 @@
 /**
  * `npm run spec`: per contract of docs/spec/, how many numbered items a test proves, and which are open.
- * A test proves an item by carrying its id in its name, as in `[P61]`. An id that no contract has fails the run.
+ * A test proves an item by carrying its id in its name, as in `[P61]`, or in its table of cases (`*.cases.ts`). An id that no contract has fails the run.
  */
 import { globSync, readFileSync } from 'node:fs';
 import { basename } from 'node:path';
@@ -31,7 +31,7 @@ if (import.meta.main) {
   const contracts = globSync('docs/spec/*.md')
     .toSorted()
     .map((file) => ({ name: basename(file, '.md'), ids: idsDefined(readFileSync(file, 'utf8')) }));
-  const tests = globSync(['src/**/*.test.ts', 'test/**/*.test.ts', 'tools/*.test.ts']).filter(
+  const tests = globSync(['src/**/*.{test,cases}.ts', 'test/**/*.test.ts', 'tools/*.test.ts']).filter(
     (file) => !file.startsWith('tools/spec'),
   );
   const claimed = idsClaimed(tests.map((file) => ({ file, source: readFileSync(file, 'utf8') })));

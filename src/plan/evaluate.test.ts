@@ -5,7 +5,7 @@ import type { EndpointSlice, Service, ServiceSpec } from '../api/types.ts';
 import { evaluate, type Outcome, type Packet } from './evaluate.ts';
 import { planForwarding } from './forwarding.ts';
 import { sampleContext, sampleService, sampleSlice } from './samples.ts';
-import { trafficRows, type TrafficPolicy, type TrafficSetting } from './traffic-table.ts';
+import { trafficRows, type TrafficPolicy, type TrafficSetting } from './traffic.cases.ts';
 import { targetKey, type PlanOptions } from './types.ts';
 
 const POLICIES: Record<TrafficPolicy, Partial<ServiceSpec>> = {

@@ -76,6 +76,23 @@ test('work that is not synchronous is a bug', () => {
   assert.throws(() => within({ net: fresh }, () => Promise.resolve()), /must be synchronous/);
 });
 
+test('a visit within a visit is a bug', () => {
+  assert.throws(() => within({ net: fresh }, () => within({ uts: fresh }, () => 1)), /must not/);
+  assert.equal(
+    within({ net: fresh }, () => 1),
+    1,
+  );
+});
+
+test('a namespace that is not there leaves no descriptor and no other directory behind', () => {
+  const open = () => readdirSync('/proc/self/fd').length;
+  within({ net: fresh, mnt: fresh }, () => undefined);
+  const before = { fds: open(), directory: process.cwd() };
+  const namespaces = { net: '/proc/self/ns/net', mnt: join(directory, 'none') };
+  assert.throws(() => within(namespaces, () => undefined), /ENOENT/);
+  assert.deepEqual({ fds: open(), directory: process.cwd() }, before);
+});
+
 test('a pinned namespace is found again, until it is let go', () => {
   const path = join(directory, 'uts');
   within({ uts: fresh }, () => {

@@ -11,7 +11,7 @@ import {
   type TrafficPolicy,
   type TrafficSetting,
   type TrafficSource,
-} from '../../src/plan/traffic-table.ts';
+} from '../../src/plan/traffic.cases.ts';
 import type { PlanOptions } from '../../src/plan/types.ts';
 import { NftablesBackend } from '../../src/proxy/nftables/backend.ts';
 import { ask, type Ask, type Reply } from './proxy-peer.ts';

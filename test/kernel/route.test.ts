@@ -371,6 +371,30 @@ test('the monitor tells of links, addresses, routes and neighbours', async () =>
   told({ kind: 'neighbour', deleted: false, neighbour: { address: '10.3.0.2' } });
 });
 
+test('a port that leaves its bridge is no link that goes', async () => {
+  const events: RouteEvent[] = [];
+  const last = Promise.withResolvers<void>();
+  using _monitor = monitorRoutes(['link'], (event) => {
+    events.push(event);
+    if (event.kind === 'link' && event.deleted && event.link.name === 'bm0') last.resolve();
+  });
+  const script = [
+    'ip link add bm0 type bridge',
+    'ip link add bm1 type veth peer name bm2',
+    'ip link set bm1 master bm0',
+    'ip link set bm1 nomaster',
+    'ip link delete bm0',
+  ];
+  execFileSync('sh', ['-c', script.join('; ')]);
+  await last.promise;
+  const gone = events.filter((event) => event.kind === 'link' && event.deleted);
+  assert.deepEqual(
+    gone.map((event) => event.kind === 'link' && event.link.name),
+    ['bm0'],
+  );
+  execFileSync('ip', ['link', 'delete', 'bm1']);
+});
+
 test('settings of this namespace are read and written', () => {
   assert.equal(readSysctl('net.ipv4.ip_forward'), '0');
   writeSysctl('net.ipv4.ip_forward', 1);
