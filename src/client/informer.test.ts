@@ -219,6 +219,35 @@ test('an own write is seen at once, and not undone by older news', async () => {
   assert.equal(informer.get('default/mine'), undefined);
 });
 
+test('an own write is seen at once while the list is taken anew', async () => {
+  const gate = Promise.withResolvers<void>();
+  const script: Script = {
+    lists: [list(5, config('a', 1)), list(6, config('a', 1))],
+    watches: [
+      { events: [], end: expired },
+      { events: [event('MODIFIED', config('mine', 9))], end: 'stay' },
+    ],
+  };
+  const { client, asked } = scripted(script);
+  const slow = {
+    ...client,
+    async list() {
+      const found = await client.list<ConfigMap>(resources.configmaps);
+      if (asked.length > 1) await gate.promise;
+      return found;
+    },
+  } as unknown as Client;
+  using informer = new Informer<ConfigMap>({ client: slow, resource: resources.configmaps });
+  informer.start();
+  await until(() => asked.length === 3);
+  informer.observe(config('mine', 7));
+  assert.notEqual(informer.get('default/mine'), undefined);
+  gate.resolve();
+  await until(() => asked.length === 4);
+  assert.notEqual(informer.get('default/mine'), undefined);
+  await until(() => informer.get('default/mine')?.metadata.resourceVersion === '9');
+});
+
 test('indexes follow the objects', async () => {
   const { informer } = start({
     lists: [list(5, config('a', 1, { data: 'x' }), config('b', 2, { data: 'y' }))],

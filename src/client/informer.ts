@@ -41,8 +41,10 @@ export class Informer<T extends KubeObject> {
   readonly #indexes = new Map<string, Index<T>>();
   readonly #listeners = new Set<ChangeListener<T>>();
   readonly #abort = new AbortController();
-  /** The last version seen; undefined: list first. */
+  /** The last version seen; undefined before the first list. */
   #version: string | undefined;
+  /** The watch cannot go on from there. */
+  #mustList = true;
   /** The server went back to older versions: its list counts whatever our copy says. */
   #rewound = false;
   #started = false;
@@ -133,12 +135,13 @@ export class Informer<T extends KubeObject> {
     while (!this.#abort.signal.aborted) {
       const startedAt = this.#clock.monotonicMs();
       try {
-        if (this.#version === undefined) await this.#relist();
+        if (this.#mustList) await this.#relist();
         if (await this.#follow()) failures = 0;
       } catch (error) {
         if (this.#abort.signal.aborted) return;
         this.#note(error);
       }
+      if (this.#abort.signal.aborted) return;
       if (this.#clock.monotonicMs() - startedAt >= limits.watchSettledMs) failures = 0;
       else failures += 1;
       if (failures > 0) await this.#pause(failures);
@@ -148,7 +151,7 @@ export class Informer<T extends KubeObject> {
   #note(error: unknown): void {
     const name = this.resource.resource;
     if (versionIsAhead(error)) this.#rewound = true;
-    if (versionIsGone(error) || this.#rewound) this.#version = undefined;
+    if (versionIsGone(error) || this.#rewound) this.#mustList = true;
     this.#options.log?.debug({ resource: name, error: messageOf(error) }, 'watch broke off');
   }
 
@@ -168,6 +171,7 @@ export class Informer<T extends KubeObject> {
       if (!newer && !present.has(key)) this.#remove(key);
     }
     this.#rewound = false;
+    this.#mustList = false;
     this.#version = resourceVersion;
     this.#hasSynced = true;
     this.#settleSynced();
