@@ -1,0 +1,3 @@
+import { testServices } from './services-suite.ts';
+
+testServices(['ipv4']);
