@@ -79,7 +79,7 @@ export async function claim<T extends KubeObject>(
         ...(object.metadata.ownerReferences ?? []),
         controllerReference(owner.resource, owner.object),
       ];
-      return await mergePatch(context, resource, object, { metadata: { ownerReferences } });
+      return await setOwners(context, resource, { object, ownerReferences });
     }),
   );
   return claimed.filter((object) => object !== undefined);
@@ -91,7 +91,19 @@ async function release(
   { object, uid }: { object: KubeObject; uid: string | undefined },
 ): Promise<void> {
   const ownerReferences = object.metadata.ownerReferences?.filter((r) => r.uid !== uid) ?? [];
-  await mergePatch(context, resource, object, { metadata: { ownerReferences } });
+  await setOwners(context, resource, { object, ownerReferences });
+}
+
+/** A merge patch replaces the whole list, hence only while nobody else has changed the object. */
+async function setOwners<T extends KubeObject>(
+  context: Context,
+  resource: Resource,
+  { object, ownerReferences }: { object: T; ownerReferences: OwnerReference[] },
+): Promise<T> {
+  const { resourceVersion } = object.metadata;
+  return await mergePatch(context, resource, object, {
+    metadata: { resourceVersion, ownerReferences },
+  });
 }
 
 export type PodControl = {
