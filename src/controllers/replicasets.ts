@@ -76,7 +76,10 @@ export function replicaSetController(context: Context): Reconciler {
     const current = sets.get(keyText(keyOf(set)));
     if (current === undefined || current.metadata.uid !== set.metadata.uid) return;
     const owned = pods.byIndex('owner', set.metadata.uid ?? '').filter((pod) => !removals.has(pod));
-    const { status, again } = statusOf(current, owned, { now: clock.now(), failure });
+    const { status: computed, again } = statusOf(current, owned, { now: clock.now(), failure });
+    // What was observed is the spec this run worked on, not one that came meanwhile.
+    const observedGeneration = set.metadata.generation ?? 0;
+    const status = observedGeneration === 0 ? computed : { ...computed, observedGeneration };
     if (!sameStatus(status, current.status)) {
       await update(
         context,
