@@ -6,6 +6,8 @@ export const dnsLimits = {
   answerBytesMax: 4096,
   /** Entries of each half of the cache for outside names, as CoreDNS has (D83). */
   cacheEntriesMax: 9984,
+  /** Bytes in each half: usual answers have a hundred, but one can have 65535. */
+  cacheBytesMax: 8 * 1024 * 1024,
   /** An outside answer lives this long at least and at most (D84, `cache 30`). */
   cacheTtlSecondsMin: 5,
   cacheTtlSecondsMax: 30,

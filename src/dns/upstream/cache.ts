@@ -8,11 +8,14 @@ type Entry = { readonly bytes: Uint8Array; readonly expiresAtMs: number };
 
 type Kind = 'success' | 'denial';
 
+/** In order of arrival, with the bytes of all together. */
+type Store = { readonly entries: Map<string, Entry>; bytes: number };
+
 export class MessageCache {
   readonly #now: () => number;
-  readonly #stores: { readonly [kind in Kind]: Map<string, Entry> } = {
-    success: new Map(),
-    denial: new Map(),
+  readonly #stores: { readonly [kind in Kind]: Store } = {
+    success: { entries: new Map(), bytes: 0 },
+    denial: { entries: new Map(), bytes: 0 },
   };
   readonly hits = { success: 0, denial: 0 };
   misses = 0;
@@ -24,17 +27,19 @@ export class MessageCache {
   }
 
   get size(): { success: number; denial: number } {
-    return { success: this.#stores.success.size, denial: this.#stores.denial.size };
+    const { success, denial } = this.#stores;
+    return { success: success.entries.size, denial: denial.entries.size };
   }
 
   /** The message with what is left of its TTL. */
   get(key: string): Message | undefined {
     const now = this.#now();
     for (const kind of ['denial', 'success'] as const) {
-      const entry = this.#stores[kind].get(key);
+      const store = this.#stores[kind];
+      const entry = store.entries.get(key);
       if (entry === undefined) continue;
       if (entry.expiresAtMs <= now) {
-        this.#stores[kind].delete(key);
+        drop(store, key);
         continue;
       }
       this.hits[kind] += 1;
@@ -52,22 +57,33 @@ export class MessageCache {
     const other = life.kind === 'success' ? 'denial' : 'success';
     // A failure does not displace an answer that is still good.
     if (life.failure && this.#isFresh('success', key)) return kept;
-    this.#stores[other].delete(key);
+    drop(this.#stores[other], key);
     const store = this.#stores[life.kind];
-    store.delete(key);
-    if (store.size >= dnsLimits.cacheEntriesMax) {
-      const [oldest] = store.keys();
-      store.delete(oldest!);
-      this.evictions += 1;
-    }
+    drop(store, key);
     const bytes = new Uint8Array(encodeMessage(kept));
-    store.set(key, { bytes, expiresAtMs: this.#now() + life.seconds * 1000 });
+    this.#makeRoom(store, bytes.length);
+    store.entries.set(key, { bytes, expiresAtMs: this.#now() + life.seconds * 1000 });
+    store.bytes += bytes.length;
     return kept;
   }
 
-  #isFresh(kind: Kind, key: string): boolean {
-    return (this.#stores[kind].get(key)?.expiresAtMs ?? 0) > this.#now();
+  #makeRoom(store: Store, bytes: number): void {
+    for (const oldest of store.entries.keys()) {
+      const hasRoom = store.entries.size < dnsLimits.cacheEntriesMax;
+      if (hasRoom && store.bytes + bytes <= dnsLimits.cacheBytesMax) return;
+      drop(store, oldest);
+      this.evictions += 1;
+    }
   }
+
+  #isFresh(kind: Kind, key: string): boolean {
+    return (this.#stores[kind].entries.get(key)?.expiresAtMs ?? 0) > this.#now();
+  }
+}
+
+function drop(store: Store, key: string): void {
+  store.bytes -= store.entries.get(key)?.bytes.length ?? 0;
+  store.entries.delete(key);
 }
 
 function withTtl(message: Message, ttl: number): Message {
