@@ -228,6 +228,11 @@ const badFiles: { name: string; text: string; found: RegExp }[] = [
     found: /it has no cluster "c" with a server$/,
   },
   {
+    name: 'no such user',
+    text: '{current-context: a, contexts: [{name: a, context: {cluster: c, user: u}}], clusters: [{name: c, cluster: {server: "https://x"}}]}',
+    found: /it has no user "u"$/,
+  },
+  {
     name: 'a plug-in',
     text: '{current-context: a, contexts: [{name: a, context: {cluster: c, user: u}}], clusters: [{name: c, cluster: {server: "https://x"}}], users: [{name: u, user: {exec: {}}}]}',
     found: /user "u" gets its credentials from a plug-in$/,

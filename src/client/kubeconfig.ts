@@ -46,9 +46,13 @@ export async function loadKubeconfig(path: string, context?: string): Promise<Lo
   }
   const cluster = config.clusters?.find((c) => c.name === chosen.cluster)?.cluster;
   if (cluster?.server === undefined) {
-    throw bad(path, `it has no cluster "${chosen.cluster}" with a server`);
+    throw bad(path, `it has no cluster "${chosen.cluster ?? ''}" with a server`);
   }
-  const user = config.users?.find((u) => u.name === chosen.user)?.user ?? {};
+  const known = config.users?.find((u) => u.name === chosen.user);
+  if (known === undefined && (chosen.user ?? '') !== '') {
+    throw bad(path, `it has no user "${chosen.user}"`);
+  }
+  const user = known?.user ?? {};
   if (user.exec !== undefined || user['auth-provider'] !== undefined) {
     throw bad(path, `user "${chosen.user}" gets its credentials from a plug-in`, 'Use a token');
   }
