@@ -50,10 +50,12 @@ export function endpointsController(context: Context): Reconciler {
   const reconciler = createReconciler(context, 'endpoints', async (key) => {
     const service = services.get(key);
     const held = endpoints.get(key);
-    const goes = service === undefined && departed.delete(key);
+    if (service !== undefined) departed.delete(key);
     if (service === undefined || !isSelecting(service)) {
-      const isSurplus = held !== undefined && (goes || isOurs(held));
+      const isSurplus = held !== undefined && (departed.has(key) || isOurs(held));
       if (isSurplus) await remove(context, resources.endpoints, held);
+      // Only now: a removal that failed is tried again.
+      if (services.get(key) === undefined) departed.delete(key);
       return;
     }
     const selected = podsWithLabels(pods, keyOf(service).namespace ?? '', service.spec.selector!);
