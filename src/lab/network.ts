@@ -195,6 +195,9 @@ export function routeServices(lab: LabConfig, node: LabNode): void {
 /** A node forwards for its pods, and believes no shortcut: answers must come back through it. */
 function setNodeSysctls(lab: LabConfig): void {
   writeSysctl('net.ipv4.ip_forward', 1);
+  // Else a client is refused at once six times, and then once a second (net/ipv4/icmp.c).
+  writeSysctl('net.ipv4.icmp_ratelimit', 0);
+  if (lab.families.includes('ipv6')) writeSysctl('net.ipv6.icmp.ratelimit', 0);
   for (const conf of ['all', 'default']) {
     writeSysctl(`net.ipv4.conf.${conf}.rp_filter`, 0);
     writeSysctl(`net.ipv4.conf.${conf}.send_redirects`, 0);

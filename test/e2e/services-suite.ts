@@ -272,9 +272,12 @@ export function testServices(families: readonly Family[]): void {
       const empty = await portsOf('empty');
       for (const place of clients) {
         for (const target of [empty.vip(family), empty.node('node-2', family)]) {
-          const { code, seconds } = await knock(place, target, 5);
-          assert.equal(code, REFUSED, `${place.name} to ${target.address}:${target.port}`);
-          assert.ok(seconds < atOnceSeconds[family], `${place.name} waited ${seconds} s`);
+          // Again and again: a kernel left as it is limits its refusals to one a second.
+          for (let times = 0; times < (family === 'ipv4' ? 10 : 1); times += 1) {
+            const { code, seconds } = await knock(place, target, 5);
+            assert.equal(code, REFUSED, `${place.name} to ${target.address}:${target.port}`);
+            assert.ok(seconds < atOnceSeconds[family], `${place.name} waited ${seconds} s`);
+          }
         }
       }
     });
