@@ -10,6 +10,7 @@ import {
   type Scene,
 } from '../lab/demo.ts';
 import { kubeconfigFile, labPaths } from '../lab/paths.ts';
+import { runWhereLabLives } from '../lab/rights.ts';
 import { readLab } from '../lab/state.ts';
 
 /** Requests per second and seconds of the churn scene. */
@@ -21,6 +22,7 @@ export async function demo(options: {
   clean?: boolean;
   json?: boolean;
 }): Promise<void> {
+  if ((await runWhereLabLives(options.name, process.argv.slice(2))) === 'inside') return;
   const paths = labPaths(options.name);
   const lab = readLab(paths);
   using client = createHttpClient(await loadKubeconfig(kubeconfigFile(paths)));

@@ -1,4 +1,4 @@
-import { requireRights } from '../lab/rights.ts';
+import { releaseNamespaces } from '../lab/rights.ts';
 import { down as takeDown } from '../lab/down.ts';
 import { listLabs } from '../lab/state.ts';
 
@@ -8,10 +8,10 @@ export async function down(options: {
   all?: boolean;
   json?: boolean;
 }): Promise<void> {
-  if (await requireRights('down', options)) return;
   const names = options.all === true ? listLabs() : [options.name];
   for (const name of names) {
     const started = performance.now();
+    await releaseNamespaces(name);
     await takeDown(name);
     if (options.json !== true)
       console.log(

@@ -1,6 +1,6 @@
 import { findNode, killNode, startNode, stopNode } from '../lab/node.ts';
 import { labPaths } from '../lab/paths.ts';
-import { requireRights } from '../lab/rights.ts';
+import { runWhereLabLives } from '../lab/rights.ts';
 import { readLab } from '../lab/state.ts';
 
 const did = { stop: 'is shut down', start: 'is starting', kill: 'lost its power' } as const;
@@ -11,7 +11,7 @@ export async function node(
   name: string,
   options: { name: string },
 ): Promise<void> {
-  if (await requireRights('node', options)) return;
+  if ((await runWhereLabLives(options.name, process.argv.slice(2))) === 'inside') return;
   const paths = labPaths(options.name);
   const lab = readLab(paths);
   const found = findNode(lab, name);

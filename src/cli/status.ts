@@ -1,18 +1,21 @@
 import { labPaths } from '../lab/paths.ts';
-import { requireRights } from '../lab/rights.ts';
+import { runWhereLabLives } from '../lab/rights.ts';
 import { listLabs, readLab } from '../lab/state.ts';
 import { labStatus, type LabStatus } from '../lab/status.ts';
 
 /** `fairlead status` */
 export async function status(options: { name?: string; json?: boolean }): Promise<void> {
-  if (await requireRights('status', options)) return;
   const names = options.name === undefined ? listLabs() : [options.name];
+  const flags = options.json === true ? ['--json'] : [];
   const labs: LabStatus[] = [];
-  for (const name of names) labs.push(await labStatus(readLab(labPaths(name)), labPaths(name)));
-  if (options.json === true) console.log(JSON.stringify({ labs }));
-  else if (labs.length === 0)
+  for (const name of names) {
+    if ((await runWhereLabLives(name, ['status', '--name', name, ...flags])) === 'inside') continue;
+    labs.push(await labStatus(readLab(labPaths(name)), labPaths(name)));
+  }
+  if (options.json === true && labs.length === names.length) console.log(JSON.stringify({ labs }));
+  else if (names.length === 0)
     console.log('There is no lab on this machine. Bring one up: fairlead up');
-  else console.log(labs.map(statusText).join('\n\n'));
+  else if (labs.length > 0) console.log(labs.map(statusText).join('\n\n'));
 }
 
 function statusText(lab: LabStatus): string {

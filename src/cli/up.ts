@@ -1,4 +1,4 @@
-import { requireRights } from '../lab/rights.ts';
+import { upWithoutRoot } from '../lab/rights.ts';
 import { up as bringUp, type UpResult } from '../lab/up.ts';
 import type { IpFamilyChoice } from '../lab/config.ts';
 import type { Step } from '../lab/progress.ts';
@@ -15,7 +15,7 @@ export type UpOptions = {
 
 /** `fairlead up` */
 export async function up(options: UpOptions): Promise<void> {
-  if (await requireRights('up', options)) return;
+  if ((await upWithoutRoot(options, process.argv.slice(2))) === 'inside') return;
   const say = (text: string) => options.json !== true && console.log(text);
   const result = await bringUp(
     {

@@ -3,10 +3,11 @@ import { within } from '../kernel/namespace/within.ts';
 import type { LabNode } from './config.ts';
 import { nodeNamespaces, type LabPaths } from './paths.ts';
 import { startComponent } from './processes.ts';
+import { apiListenerFd, handedApiPort } from './rights.ts';
 
 /** API server, controllers and scheduler, in the host's network. */
 export function startServer(paths: LabPaths): void {
-  startComponent(paths, 'server', ['server']);
+  startComponent(paths, 'server', ['server'], handedApiPort() === undefined ? [] : [apiListenerFd]);
 }
 
 /** Node agent and service proxy, in the node's network. */

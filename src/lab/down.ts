@@ -10,7 +10,8 @@ export async function down(name: string): Promise<void> {
   const paths = labPaths(name);
   if (listLabs().includes(name)) {
     const lab = readLabLoosely(paths);
-    if (lab === undefined) await removeRemains(paths);
+    // Without root all but its files is gone with the namespaces it lived in.
+    if (lab === undefined || process.getuid?.() !== 0) await removeRemains(paths);
     else await removeLab(lab, paths);
     return;
   }

@@ -34,7 +34,7 @@ export function isPoweredOn(node: LabNode, paths: LabPaths): boolean {
 
 export async function killNode(lab: LabConfig, node: LabNode, paths: LabPaths): Promise<void> {
   requirePower(node, paths, true);
-  await powerOff(lab, node, paths);
+  await powerOff(node, paths);
   routeServicesAnew(lab, paths);
 }
 
@@ -47,7 +47,7 @@ export async function stopNode(lab: LabConfig, node: LabNode, paths: LabPaths): 
   const pids = processesOfNode(node, paths);
   signalAll(pids, 'SIGTERM');
   await endAll(pids, shutdownGraceMs);
-  await powerOff(lab, node, paths);
+  await powerOff(node, paths);
 }
 
 export async function startNode(lab: LabConfig, node: LabNode, paths: LabPaths): Promise<void> {

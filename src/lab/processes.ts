@@ -80,6 +80,7 @@ function componentEnvironment(): NodeJS.ProcessEnv {
     'NODE_OPTIONS',
     'FAIRLEAD_LOG',
     'FAIRLEAD_ROOT',
+    'FAIRLEAD_API_PORT',
   ];
   return Object.fromEntries(
     keep.flatMap((name) => (process.env[name] === undefined ? [] : [[name, process.env[name]]])),

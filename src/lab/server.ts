@@ -12,7 +12,7 @@ import { keyFiles } from './keys.ts';
 import { ensureObject } from './manifests.ts';
 import { hostNameServers, startNameRelay } from './name-relay.ts';
 import type { LabPaths } from './paths.ts';
-import { apiListenerFd } from './rights.ts';
+import { apiListenerFd, handedApiPort } from './rights.ts';
 import { readLab } from './state.ts';
 
 /** How long pods stay on a lost node unless they say otherwise themselves. */
@@ -34,7 +34,7 @@ export async function runServer(paths: LabPaths): Promise<void> {
     store,
     listeners: [
       ...lab.hostIPs.map((host) => ({ host, port: apiPortInLab })),
-      loopbackListener(lab),
+      ...loopbackListeners(lab),
     ],
     tls: pair(files.server),
     kubeletClientTls: pair(files.kubeletClient),
@@ -76,8 +76,7 @@ export async function runServer(paths: LabPaths): Promise<void> {
 }
 
 /** Without root the host's loopback is out of reach from in here; its listener was handed to us. */
-function loopbackListener(lab: LabConfig): { fd: number } | { host: string; port: number } {
-  return process.env.FAIRLEAD_API_PORT === undefined
-    ? { host: '127.0.0.1', port: lab.apiPort }
-    : { fd: apiListenerFd };
+function loopbackListeners(lab: LabConfig): ({ fd: number } | { host: string; port: number })[] {
+  const own = { host: '127.0.0.1', port: lab.apiPort };
+  return handedApiPort() === undefined ? [own] : [own, { fd: apiListenerFd }];
 }

@@ -12,6 +12,7 @@ import { chooseApiPort, requireLabPort, requirePort } from './ports.ts';
 import { startAgent, startServer } from './components.ts';
 import { Progress, type Step } from './progress.ts';
 import { askDns, waitForApi, waitForNodes } from './readiness.ts';
+import { handedApiPort } from './rights.ts';
 import { listLabs, readLab, writeLab } from './state.ts';
 import { findComponent } from './processes.ts';
 import { removeLab } from './teardown.ts';
@@ -68,7 +69,8 @@ function listenForStop(): Disposable & { readonly signal: AbortSignal } {
 async function decide(request: LabRequest): Promise<LabConfig> {
   const labs = listLabs().map((name) => readLab(labPaths(name)));
   if (request.apiPort !== undefined) await requirePort(request.apiPort);
-  const port = request.apiPort ?? (await chooseApiPort(labs.map((lab) => lab.apiPort)));
+  const port =
+    request.apiPort ?? handedApiPort() ?? (await chooseApiPort(labs.map((lab) => lab.apiPort)));
   return planLab(request, { routes: hostRoutes(), links: hostLinks(), labs }, port);
 }
 
