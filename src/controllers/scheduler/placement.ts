@@ -84,12 +84,18 @@ function reasonsAgainst(pod: Pod, seat: Seat, { around, requests }: Look): strin
   );
 }
 
-function usedOn(seat: Seat): Amounts {
+/** Every pod that waits asks the same of each seat. */
+const usedBySeat = new WeakMap<Seat, Readonly<Amounts>>();
+
+function usedOn(seat: Seat): Readonly<Amounts> {
+  const held = usedBySeat.get(seat);
+  if (held !== undefined) return held;
   const used: Amounts = {};
   for (const pod of seat.pods) {
     add(used, requestsOf(pod));
     add(used, { pods: 1_000_000_000n });
   }
+  usedBySeat.set(seat, used);
   return used;
 }
 

@@ -67,7 +67,7 @@ export function allocatableOf(node: Node): Amounts | undefined {
 }
 
 /** The resources the node has too little of. */
-export function lacking(node: Node, used: Amounts, wanted: Amounts): string[] {
+export function lacking(node: Node, used: Readonly<Amounts>, wanted: Amounts): string[] {
   const has = allocatableOf(node);
   if (has === undefined) return [];
   return Object.entries(wanted)
@@ -76,7 +76,7 @@ export function lacking(node: Node, used: Amounts, wanted: Amounts): string[] {
 }
 
 /** The fuller of cpu and memory after the pod is there, between 0 and 1. */
-export function fullness(node: Node, used: Amounts, wanted: Amounts): number {
+export function fullness(node: Node, used: Readonly<Amounts>, wanted: Amounts): number {
   const has = allocatableOf(node) ?? {};
   const shares = ['cpu', 'memory'].map((name) => {
     const all = Number(has[name] ?? 0n);

@@ -40,7 +40,15 @@ export function schedulerController(
     await sayWaiting(pod, 'Unschedulable', message);
   });
 
+  /** The same for every pod until something on the nodes changes. */
+  let known: Surroundings | undefined;
+
   function surroundings(): Surroundings {
+    known ??= lookAround();
+    return known;
+  }
+
+  function lookAround(): Surroundings {
     const coming = Map.groupBy(decided.values(), ({ nodeName }) => nodeName);
     const seats = nodes.list().map((node) => {
       const { name } = node.metadata;
@@ -51,21 +59,27 @@ export function schedulerController(
     return { seats, namespaceLabels: (name) => namespaces.get(name)?.metadata.labels };
   }
 
+  function decide(uid: string, decision: { pod: Pod; nodeName: string } | undefined): void {
+    known = undefined;
+    if (decision === undefined) decided.delete(uid);
+    else decided.set(uid, decision);
+  }
+
   async function bind(pod: Pod, nodeName: string): Promise<void> {
     const { name, namespace, uid = '' } = pod.metadata;
     const key = keyOf(pod);
-    decided.set(uid, { pod, nodeName });
+    decide(uid, { pod, nodeName });
     const target = { apiVersion: 'v1', kind: 'Node', name: nodeName };
     const metadata = { name, namespace, uid };
     const binding = { apiVersion: 'v1', kind: 'Binding', metadata, target };
     try {
       await context.client.post(resources.pods, key, 'binding', binding);
     } catch (error) {
-      decided.delete(uid);
+      decide(uid, undefined);
       throw error;
     }
     if (pods.get(key)?.spec.nodeName !== undefined || pods.get(key) === undefined) {
-      decided.delete(uid);
+      decide(uid, undefined);
     }
     const message = `Successfully assigned ${keyText(key)} to ${nodeName}`;
     recorder.record(resources.pods, pod, { type: 'Normal', reason: 'Scheduled', message });
@@ -96,7 +110,8 @@ export function schedulerController(
 
   pods.onChange((old, current) => {
     const uid = (current ?? old)?.metadata.uid ?? '';
-    if (current === undefined || current.spec.nodeName !== undefined) decided.delete(uid);
+    // Pods that still wait fill no node.
+    if (current === undefined || current.spec.nodeName !== undefined) decide(uid, undefined);
     if (current !== undefined && isWaiting(current)) {
       // Its own condition, just written, is no reason to try again.
       if (old === undefined || !isDeepStrictEqual(old.spec, current.spec)) {
@@ -110,6 +125,7 @@ export function schedulerController(
     if (left || came) tryStrandedAgain();
   });
   nodes.onChange((old, current) => {
+    known = undefined;
     if (current !== undefined && (old === undefined || !alikeForPods(old, current))) {
       tryStrandedAgain();
     }
