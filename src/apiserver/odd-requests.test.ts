@@ -238,3 +238,11 @@ test('[A128] ports that share a node port keep it when the YAML comes again', as
   const ports = body.spec.ports.map(({ nodePort }: { nodePort: number }) => nodePort);
   assert.deepEqual(ports, [30_053, 30_053]);
 });
+
+test('[A97] a binding for an earlier pod of the name does not bind its successor', async () => {
+  await create(`${DEFAULT}/pods`, podOf('successor'));
+  const metadata = { name: 'successor', uid: 'of-the-first' };
+  const body = { ...BINDING, metadata, target: { kind: 'Node', name: 'n1' } };
+  const { code, text } = await ask(`POST ${DEFAULT}/pods/successor/binding`, { body });
+  assert.equal(code, 409, text);
+});

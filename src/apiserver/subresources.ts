@@ -14,7 +14,7 @@ import {
 } from './context.ts';
 import { type DeleteOptionsBody, deleteOptionsOf } from './delete-options.ts';
 import { deleteObject } from './deletion.ts';
-import { badRequest, conflict, notFound } from './refusals.ts';
+import { badRequest, checkPreconditions, conflict, notFound } from './refusals.ts';
 import { replaceObject, updateObject } from './registry.ts';
 import { type Scale, applyScale } from './scale.ts';
 
@@ -27,7 +27,7 @@ export type SubresourceRequest = {
   readonly dryRun?: boolean;
 };
 
-type Binding = { target?: { kind?: string; name?: string } };
+type Binding = { metadata?: { uid?: string }; target?: { kind?: string; name?: string } };
 type Eviction = { deleteOptions?: DeleteOptionsBody };
 
 /** The answer, a `Status` or an object, to send with 201. */
@@ -50,12 +50,14 @@ export async function postSubresource(
 
 /** Assigns the pod to a node, once. */
 async function bind(context: ApiContext, request: SubresourceRequest): Promise<Status> {
-  const { target } = request.body as Binding;
+  const { metadata = {}, target } = request.body as Binding;
   const nodeName = target?.name;
   if (!nodeName) throw badRequest('a Binding needs target.name');
   const build = (current: AnyObject): AnyObject => {
     const pod = current as unknown as Pod;
     const { name, deletionTimestamp } = pod.metadata;
+    // The place was chosen for a pod, not for whichever has its name by now.
+    checkPreconditions(resources.pods, current, { uid: metadata.uid });
     if (deletionTimestamp !== undefined) {
       throw conflict(
         resources.pods,
