@@ -286,7 +286,7 @@ async function askFrom(
     search: [`${namespace}.svc.${clusterDomain}`, `svc.${clusterDomain}`, clusterDomain],
     questions,
   };
-  const [command = '', ...args] = [
+  const [command, ...args] = [
     ...enterPod(pod, demo),
     ...selfCommand(),
     'demo-client',

@@ -87,8 +87,18 @@ export async function upWithoutRoot(
 }
 
 const newNamespaces = [
-  ...['--user', '--map-root-user', '--net', '--mount', '--propagation', 'private'],
-  ...['--uts', '--ipc', '--pid', '--fork', '--mount-proc', '--kill-child'],
+  '--user',
+  '--map-root-user',
+  '--net',
+  '--mount',
+  '--propagation',
+  'private',
+  '--uts',
+  '--ipc',
+  '--pid',
+  '--fork',
+  '--mount-proc',
+  '--kill-child',
 ];
 
 function requireUserNamespaces(): void {

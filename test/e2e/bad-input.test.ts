@@ -148,7 +148,13 @@ test('not root and no user namespaces: one sentence says what to do', async () =
   const fifo = join(environment.TMPDIR, 'ready');
   must(await run('mkfifo', [fifo, `${fifo}.go`]), 'mkfifo');
   const { code, stderr } = await run('unshare', [
-    ...['--user', '--map-root-user', 'bash', '-c', script, 'bash', fifo],
+    '--user',
+    '--map-root-user',
+    'bash',
+    '-c',
+    script,
+    'bash',
+    fifo,
   ]);
   rmSync(fifo);
   rmSync(`${fifo}.go`);
@@ -162,7 +168,7 @@ test('not root and no user namespaces: one sentence says what to do', async () =
 
 const databases: {
   what: string;
-  spoil: (file: string) => Promise<unknown> | unknown;
+  spoil: (file: string) => unknown;
   says: RegExp;
 }[] = [
   {

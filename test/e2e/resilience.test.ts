@@ -113,13 +113,17 @@ function kill9(component: string): { supervisor: number; main: number } {
 test('server kill -9: traffic goes on, every acknowledged write is there afterwards', async () => {
   const stop = await load(true);
   const acknowledged: string[] = [];
-  let writing = true;
+  const stopWriting = new AbortController();
   let refused = 0;
   const writer = async (id: number) => {
-    for (let n = 0; writing; n += 1) {
+    for (let n = 0; !stopWriting.signal.aborted; n += 1) {
       const name = `write-${id}-${n}`;
       const { code } = await cluster.kubectl(
-        ...['create', 'configmap', name, `--from-literal=n=${n}`, '--request-timeout=5s'],
+        'create',
+        'configmap',
+        name,
+        `--from-literal=n=${n}`,
+        '--request-timeout=5s',
       );
       if (code === 0) acknowledged.push(name);
       else refused += 1;
@@ -135,7 +139,7 @@ test('server kill -9: traffic goes on, every acknowledged write is there afterwa
       return now.main !== main && (await cluster.kubectl('get', '--raw', '/readyz')).code === 0;
     });
   }
-  writing = false;
+  stopWriting.abort();
   await Promise.all(writers);
   const { items } = await cluster.json<{ items: { metadata: { name: string } }[] }>('configmaps');
   const there = new Set(items.map(({ metadata }) => metadata.name));

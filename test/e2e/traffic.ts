@@ -25,7 +25,7 @@ const peer = join(import.meta.dirname, 'traffic-peer.ts');
 /** Starts a client in a network: the path of its file, or none for the host's. Call the result to end it. */
 export function startTraffic(network: string | undefined, traffic: Traffic): () => Promise<Seen> {
   const enter = network === undefined ? [] : ['nsenter', `--net=${network}`];
-  const [command = '', ...args] = [...enter, process.execPath, peer, JSON.stringify(traffic)];
+  const [command, ...args] = [...enter, process.execPath, peer, JSON.stringify(traffic)];
   const child = start(command, args);
   let text = '';
   child.stdout!.on('data', (chunk: Buffer) => (text += chunk.toString()));
