@@ -33,32 +33,41 @@ const order: readonly NamespaceKind[] = ['net', 'uts', 'ipc', 'pid', 'mnt'];
  * A `pid` namespace counts for the children that `work` spawns, not for this process.
  */
 export function within<T>(namespaces: Namespaces, work: () => T): T {
+  // The way back leads home, not to where an outer visit was.
+  assert(!visiting, 'work inside a namespace must not enter another one');
   const kinds = order.filter((kind) => namespaces[kind] !== undefined);
   const directory = process.cwd();
-  if (kinds.includes('mnt')) detachDirectory();
-  for (const kind of kinds) homeOf(kind);
-  const entered = kinds.map((kind) => ({ kind, fd: openTarget(namespaces[kind]) }));
+  const entered: { readonly kind: NamespaceKind; readonly fd: number }[] = [];
+  visiting = true;
   try {
-    const made = entered.filter(({ fd }) => fd === undefined);
-    for (const { kind, fd } of entered) if (fd !== undefined) setns(fd, flagOf[kind]);
-    if (made.length > 0) unshare(made.reduce((flags, { kind }) => flags | flagOf[kind], 0));
+    if (kinds.includes('mnt')) detachDirectory();
+    for (const kind of kinds) homeOf(kind);
+    for (const kind of kinds) {
+      const target = namespaces[kind];
+      if (typeof target === 'string') entered.push({ kind, fd: openSync(target, 'r') });
+    }
+    const made = kinds.filter((kind) => namespaces[kind] === fresh);
+    for (const { kind, fd } of entered) setns(fd, flagOf[kind]);
+    if (made.length > 0) unshare(made.reduce((flags, kind) => flags | flagOf[kind], 0));
     const result = work();
     assert(!(result instanceof Promise), 'work inside a namespace must be synchronous');
     return result;
   } finally {
-    for (const { fd } of entered) if (fd !== undefined) closeSync(fd);
+    for (const { fd } of entered) closeSync(fd);
     goHome(kinds, directory);
+    visiting = false;
   }
 }
 
-function openTarget(target: string | typeof fresh | undefined): number | undefined {
-  return typeof target === 'string' ? openSync(target, 'r') : undefined;
-}
+let visiting = false;
 
 /** Nothing may run on a thread that is lost in a foreign namespace, so a failure ends the process. */
 function goHome(kinds: readonly NamespaceKind[], directory: string): void {
   try {
-    for (const kind of kinds) setns(homeOf(kind), flagOf[kind]);
+    for (const kind of kinds) {
+      const home = homes.get(kind);
+      if (home !== undefined) setns(home, flagOf[kind]);
+    }
     if (kinds.includes('mnt')) process.chdir(directory);
   } catch (error) {
     process.stderr.write(`Cannot leave a foreign namespace: ${String(error)}\n`);
