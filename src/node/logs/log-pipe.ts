@@ -25,7 +25,7 @@ import type { Clock } from '../../lib/clock.ts';
 import { limits } from '../../lib/limits.ts';
 import { punchHole } from '../../kernel/ffi/fallocate.ts';
 import { formatLogTime, splitOutput, type LogStream } from './cri-format.ts';
-import { RawOutput } from './raw-output.ts';
+import { RawOutput, type OutputOptions } from './raw-output.ts';
 
 type Raw = {
   readonly stream: LogStream;
@@ -91,10 +91,7 @@ export class LogPipe {
   }
 
   /** The raw output for a reader that does not wait for whole lines; undefined when it is gone. */
-  openOutput(
-    stream: LogStream,
-    { fromStart }: { readonly fromStart: boolean },
-  ): RawOutput | undefined {
+  openOutput(stream: LogStream, options: OutputOptions): RawOutput | undefined {
     const raw = this.#raws.find((one) => one.stream === stream);
     if (raw === undefined || this.#finished || !existsSync(raw.path)) return undefined;
     const output = new RawOutput(
@@ -104,7 +101,7 @@ export class LogPipe {
         isFinished: () => this.#finished,
         onMore: (listener) => this.#onGrowth(listener),
       },
-      { fromStart, onClose: (closed) => raw.readers.delete(closed) },
+      { ...options, onClose: (closed) => raw.readers.delete(closed) },
     );
     raw.readers.add(output);
     return output;

@@ -174,3 +174,29 @@ test('[K24] a log past its size starts anew, keeps one predecessor, and loses no
   store.finish('u/c/0');
   assert.equal((await following).length, count * line.length);
 });
+
+test('[K25] an attached client sees bytes at once, and all of them however slowly it reads', async () => {
+  const { raw, open } = newRun();
+  const store = open();
+  const { pipe } = store.place('u/c/0')!;
+  const left = new AbortController();
+  const options = { fromStart: true, signal: left.signal };
+  const output = pipe!.openOutput('stdout', options)!;
+  const parts = output.read();
+  appendFileSync(raw.stdout, '$ ');
+  assert.equal((await parts.next()).value?.toString(), '$ ');
+  const line = `${'x'.repeat(1023)}\n`;
+  for (let count = 0; count < 3; count += 1) {
+    appendFileSync(raw.stdout, line.repeat(1024));
+    pipe!.drain();
+  }
+  const late = pipe!.openOutput('stdout', { ...options, fromStart: false })!;
+  appendFileSync(raw.stdout, 'end');
+  store.finish('u/c/0');
+  const rest: Buffer[] = [];
+  for await (const part of parts) rest.push(part);
+  assert.ok(Buffer.concat(rest).toString() === `${line.repeat(3072)}end`);
+  assert.equal((await late.read().next()).value?.toString(), 'end');
+  left.abort();
+  assert.equal(pipe!.openOutput('stdout', options), undefined);
+});

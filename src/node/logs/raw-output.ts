@@ -15,19 +15,31 @@ export type OutputSource = {
   readonly onMore: (listener: () => void) => () => void;
 };
 
+export type OutputOptions = {
+  /** From what is left of the start; otherwise from now on. */
+  readonly fromStart: boolean;
+  /** The reader leaves. */
+  readonly signal: AbortSignal;
+};
+
+type OnClose = (output: RawOutput) => void;
+
 /** A reader's place in the raw file; the space behind it is kept for it. */
 export class RawOutput {
   readonly #source: OutputSource;
-  readonly #onClose: (output: RawOutput) => void;
+  readonly #onClose: OnClose;
   readonly #fd: number;
   #offset: number;
 
-  constructor(
-    source: OutputSource,
-    options: { readonly fromStart: boolean; readonly onClose: (output: RawOutput) => void },
-  ) {
+  readonly #signal: AbortSignal;
+  #closed = false;
+
+  constructor(source: OutputSource, options: OutputOptions & { readonly onClose: OnClose }) {
     this.#source = source;
+    this.#signal = options.signal;
     this.#onClose = options.onClose;
+    // A reader that leaves before its first read never comes to the end of `read`.
+    this.#signal.addEventListener('abort', () => this.#close());
     this.#fd = openSync(source.path, 'r');
     this.#offset = options.fromStart ? source.firstOffset : fstatSync(this.#fd).size;
   }
@@ -37,7 +49,8 @@ export class RawOutput {
   }
 
   /** The bytes from here on, until the run is over or the reader leaves. */
-  async *read(signal: AbortSignal): AsyncGenerator<Buffer> {
+  async *read(): AsyncGenerator<Buffer> {
+    const signal = this.#signal;
     let wake = Promise.withResolvers<void>();
     const notify = () => wake.resolve();
     const unlisten = this.#source.onMore(notify);
@@ -53,12 +66,19 @@ export class RawOutput {
     } finally {
       unlisten();
       signal.removeEventListener('abort', notify);
-      closeSync(this.#fd);
-      this.#onClose(this);
+      this.#close();
     }
   }
 
+  #close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    closeSync(this.#fd);
+    this.#onClose(this);
+  }
+
   #next(): Buffer | undefined {
+    if (this.#closed) return undefined;
     if (fstatSync(this.#fd).size - this.#offset > limits.attachBehindBytesMax) {
       throw new WorldError('TOO_SLOW', 'Cannot show all output: the client reads too slowly');
     }

@@ -58,8 +58,8 @@ function outputOf(
   options: { stream: LogStream; fromStart: boolean; signal: AbortSignal },
 ): Readable {
   const { stream, fromStart, signal } = options;
-  const live = place.pipe?.openOutput(stream, { fromStart });
-  if (live !== undefined) return Readable.from(live.read(signal), { objectMode: false });
+  const live = place.pipe?.openOutput(stream, { fromStart, signal });
+  if (live !== undefined) return Readable.from(live.read(), { objectMode: false });
   // It has ended, and its raw output with it: the log has all of it.
   const lines = readLog(
     place,
