@@ -1,5 +1,6 @@
 /** Processes told apart from later ones with the same id, by the time they started. */
 import { closeSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { constants } from 'node:os';
 import { onReadable } from '../../kernel/ffi/libc.ts';
 import { openPidfd } from '../../kernel/ffi/process.ts';
 
@@ -30,6 +31,17 @@ export function sendSignal(target: ProcessId, signal: NodeJS.Signals): boolean {
   if (!isAlive(target)) return false;
   try {
     return process.kill(target.pid, signal);
+  } catch {
+    return false;
+  }
+}
+
+/** Whether the process has a handler for the signal: the bits of `SigCgt` count from signal 1. */
+export function handles(pid: number, signal: NodeJS.Signals): boolean {
+  try {
+    const status = readFileSync(`/proc/${pid}/status`, 'latin1');
+    const caught = BigInt(`0x${/^SigCgt:\t(\w+)$/m.exec(status)?.[1] ?? '0'}`);
+    return ((caught >> BigInt(constants.signals[signal] - 1)) & 1n) === 1n;
   } catch {
     return false;
   }

@@ -28,8 +28,10 @@ import { prepareNode } from './network.ts';
 import { runtimePaths, type RuntimePaths } from './paths.ts';
 import {
   childrenOf,
+  handles,
   holdersOf,
   identify,
+  isAlive,
   onEnd,
   sendSignal,
   type ProcessId,
@@ -166,6 +168,7 @@ export class ProcessRuntime implements Runtime {
     if (signal === 'SIGKILL') {
       sendSignal(record.process, 'SIGKILL');
     } else if (isPlaceholder(record.spec)) {
+      await this.#listening(container);
       sendSignal(record.process, 'SIGTERM');
       await this.#echo.drain(containerId).catch(() => undefined);
     } else {
@@ -261,6 +264,14 @@ export class ProcessRuntime implements Runtime {
       const target = first === undefined ? undefined : identify(first);
       if (target !== undefined) return void sendSignal(target, signal);
       // The wrapper itself starts, or ends, just now.
+      await new Promise((resolve) => setTimeout(resolve, 2));
+    }
+  }
+
+  /** The first process of a pid namespace loses what it does not handle yet (pid_namespaces(7)). */
+  async #listening({ record }: Container): Promise<void> {
+    for (let attempt = 0; attempt < SIGNAL_ATTEMPTS_MAX; attempt += 1) {
+      if (!isAlive(record.process) || handles(record.process.pid, 'SIGTERM')) return;
       await new Promise((resolve) => setTimeout(resolve, 2));
     }
   }
