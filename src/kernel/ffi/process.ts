@@ -1,5 +1,5 @@
 /** System calls that move the calling thread between namespaces, name its host, watch a process. */
-import { libcRaw, SystemError } from './libc.ts';
+import { ERRNO, libcRaw, SystemError } from './libc.ts';
 
 /** include/uapi/linux/sched.h */
 export const CLONE = {
@@ -38,10 +38,12 @@ export function setHostname(name: string): void {
   check('sethostname', rawSethostname(name, length), `set the host name "${name}"`);
 }
 
-/** A descriptor that becomes readable when the process ends; undefined when there is none. */
+/** A descriptor that becomes readable when the process ends; undefined when it is gone already. */
 export function openPidfd(pid: number): number | undefined {
   const fd = rawPidfdOpen(SYS_pidfd_open, pid, 0);
-  return fd < 0 ? undefined : fd;
+  if (fd === -ERRNO.ESRCH) return undefined;
+  check('pidfd_open', fd, `watch process ${pid}`);
+  return fd;
 }
 
 /** Both ends of a pipe, closed in programs that this process starts unless handed on. */
