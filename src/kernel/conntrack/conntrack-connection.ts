@@ -9,13 +9,13 @@ import { decodeFlow, deleteFlow, listFlows, type Flow } from './flow.ts';
 export class ConntrackConnection {
   readonly #socket = new NetlinkSocket(NETLINK_NETFILTER);
 
-  /** Every flow of the family for which `wanted` is true. */
+  /** Every flow of the family for which `wanted` is true; a table may have hundred thousands. */
   flows(family: 'ipv4' | 'ipv6', wanted: (flow: Flow) => boolean = () => true): Flow[] {
     const flows: Flow[] = [];
-    for (const { body } of this.#socket.dump(listFlows(family), 'list tracked connections')) {
+    this.#socket.scan(listFlows(family), 'list tracked connections', ({ body }) => {
       const flow = decodeFlow(body);
       if (wanted(flow)) flows.push(flow);
-    }
+    });
     return flows;
   }
 

@@ -134,6 +134,14 @@ export class NetlinkSocket {
     throw new WorldError('NETLINK', `Cannot ${tried}: it changes faster than it can be read`);
   }
 
+  /**
+   * As `dump`, one message at a time, for lists too long to be kept whole. For kinds of which the
+   * kernel does not say that they changed meanwhile, as it cannot be read again.
+   */
+  scan(message: Message, tried: string, take: (received: ReceivedMessage) => void): void {
+    this.#collect(this.#send(message, NLM_F_DUMP), tried, take);
+  }
+
   /** Numbers for the messages of a batch: the first of `count`. */
   takeSequences(count: number): number {
     const first = this.#sequence + 1;
