@@ -4,6 +4,7 @@ import type { ReceivedMessage } from '../netlink/message.ts';
 import { NetlinkSocket } from '../netlink/socket.ts';
 import { decodeAddress, type Address } from './addresses.ts';
 import {
+  AF_UNSPEC,
   RTM_DELADDR,
   RTM_DELLINK,
   RTM_DELNEIGH,
@@ -66,6 +67,8 @@ export function decodeRouteEvent(message: ReceivedMessage): RouteEvent | undefin
   switch (type) {
     case RTM_NEWLINK:
     case RTM_DELLINK:
+      // A bridge tells of its ports in the same words: one that is "deleted" has only left it.
+      if (body[0] !== AF_UNSPEC) return undefined;
       return { kind: 'link', deleted: type === RTM_DELLINK, link: decodeLink(body) };
     case RTM_NEWADDR:
     case RTM_DELADDR:
