@@ -51,7 +51,9 @@ export function endpointsController(context: Context): Reconciler {
     const service = services.get(key);
     const held = endpoints.get(key);
     if (service !== undefined) departed.delete(key);
-    if (service === undefined || !isSelecting(service)) {
+    // A Service that lost its selector keeps what it had: its owner takes the endpoints over.
+    if (service !== undefined && !isSelecting(service)) return;
+    if (service === undefined) {
       const isSurplus = held !== undefined && (departed.has(key) || isOurs(held));
       if (isSurplus) await remove(context, resources.endpoints, held);
       // Only now: a removal that failed is tried again.

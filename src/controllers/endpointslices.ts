@@ -45,8 +45,10 @@ export function endpointSliceController(context: Context): Reconciler {
 
   const reconciler = createReconciler(context, 'endpointslices', async (key) => {
     const service = services.get(key);
+    // A Service that lost its selector keeps what it had: its owner takes the endpoints over.
+    if (service !== undefined && !isSelecting(service)) return;
     const existing = writer.current(key);
-    if (service === undefined || !isSelecting(service) || isLeaving(service)) {
+    if (service === undefined || isLeaving(service)) {
       await writer.apply({ create: [], update: [], remove: existing });
       return;
     }

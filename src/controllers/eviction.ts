@@ -51,9 +51,12 @@ export function evictionController(context: Context): Reconciler {
     }
   }
 
-  /** Nobody is left on the node who could say that the pod has ended. */
+  /**
+   * Nobody is left on the node who could say that the pod has ended. A StatefulSet's pod may run on
+   * there unseen, and its name must never be in use twice: it waits for the node, or for a person.
+   */
   async function finishOff(pod: Pod, node: Node): Promise<Again | void> {
-    if (!isLost(node)) return;
+    if (!isLost(node) || isNamedForLife(pod)) return;
     const leftMs = Date.parse(pod.metadata.deletionTimestamp ?? '') - clock.now();
     if (leftMs > 0) return { afterMs: leftMs };
     await forceOut(pod);
@@ -80,6 +83,12 @@ export function evictionController(context: Context): Reconciler {
 
 function sameTaints(a: Node, b: Node): boolean {
   return JSON.stringify(a.spec?.taints ?? []) === JSON.stringify(b.spec?.taints ?? []);
+}
+
+function isNamedForLife(pod: Pod): boolean {
+  return (pod.metadata.ownerReferences ?? []).some(
+    ({ controller, kind }) => controller === true && kind === 'StatefulSet',
+  );
 }
 
 function isLost(node: Node): boolean {
