@@ -211,7 +211,7 @@ export function hostSnapshot(): Record<string, string> {
     home: readdirSync(home)
       .filter((entry) => entry !== '.kube' && entry !== 'root')
       .join('\n'),
-    files: [environment.FAIRLEAD_ROOT, environment.TMPDIR, '/run/fairlead', '/var/lib/fairlead']
+    files: [environment.FAIRLEAD_ROOT, environment.TMPDIR]
       .flatMap((dir) => (existsSync(dir) ? [dir, ...readdirSync(dir)] : []))
       .join('\n'),
   };

@@ -69,7 +69,7 @@ test('kubectl works from outside', async () => {
     return text.startsWith('pod=web-') ? text : undefined;
   });
   assert.match(answer, /client=10\.244\./);
-  assert.match(await kubectl('logs', 'deployment/web'), /GET \//);
+  assert.match(await kubectl('logs', '-l', 'app=web'), /GET \//);
 });
 
 test('status and up see the lab that runs; logs print', async () => {
