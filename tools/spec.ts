@@ -31,9 +31,11 @@ if (import.meta.main) {
   const contracts = globSync('docs/spec/*.md')
     .toSorted()
     .map((file) => ({ name: basename(file, '.md'), ids: idsDefined(readFileSync(file, 'utf8')) }));
-  const tests = globSync(['src/**/*.{test,cases}.ts', 'test/**/*.test.ts', 'tools/*.test.ts']).filter(
-    (file) => !file.startsWith('tools/spec'),
-  );
+  const tests = globSync([
+    'src/**/*.{test,cases}.ts',
+    'test/**/*.{test,cases}.ts',
+    'tools/*.test.ts',
+  ]).filter((file) => !file.startsWith('tools/spec'));
   const claimed = idsClaimed(tests.map((file) => ({ file, source: readFileSync(file, 'utf8') })));
   const known = new Set(contracts.flatMap((contract) => contract.ids));
   for (const { name, ids } of contracts) {

@@ -93,7 +93,7 @@ test('[K1] [K2] [K28] its own namespaces, an address of its node', async () => {
   assert.equal((await execOk('own', 'hostname')).trim(), 'own');
 });
 
-test('[K11] [K12] resolv.conf and hosts', async () => {
+test('[K11] [K12] [D105] resolv.conf and hosts', async () => {
   await run('names', forever, {
     pod: {
       hostname: 'one',

@@ -1,3 +1,3 @@
-import { testServices } from './services-suite.ts';
+import { testServices } from './services.cases.ts';
 
 testServices(['ipv4', 'ipv6']);
