@@ -167,11 +167,14 @@ function mountTerminals(target: string): void {
 
 /** The directories that are there, and now empty. */
 function hide(paths: readonly string[]): string[] {
-  const found = paths.filter(isDirectory);
-  for (const target of found) {
+  const hidden: string[] = [];
+  for (const target of paths) {
+    // One may lie below another that is hidden by now.
+    if (!isDirectory(target)) continue;
     mountFilesystem({ type: 'tmpfs', target, data: 'size=64k,mode=0755' });
+    hidden.push(target);
   }
-  return found;
+  return hidden;
 }
 
 function isDirectory(path: string): boolean {
