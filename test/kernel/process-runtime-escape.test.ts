@@ -1,14 +1,23 @@
 /** What a container must not reach: the product's keys, sockets and files, and the node's rights. */
 import assert from 'node:assert/strict';
-import { existsSync, mkdirSync, mkdtempSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { enableCompileCache } from 'node:module';
 import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
 import { createProcessRuntime } from '../../src/node/process-runtime/runtime.ts';
 import {
   container,
+  eventually,
   makeNode,
   makeWorld,
+  runInside,
   runToEnd,
   sandbox,
   shell,
@@ -125,6 +134,37 @@ describe('the files that start a container with the rights of root', () => {
       }
     });
   }
+
+  const asked = [{ add: [] }, { add: ['SYS_PTRACE'] }];
+  for (const { add } of asked) {
+    test(`[K14] no process of a container has other rights than it, with "${add.join()}"`, async () => {
+      const rights = 'grep -h -E "^(Uid|CapEff|CapBnd)" /proc/[0-9]*/status | sort -u';
+      const changes = { user: 1234, capabilities: { add, drop: [] } };
+      const { output } = await runToEnd(runtime, fresh(`sleep .1; ${rights}`, changes));
+      assert.match(output, /^CapBnd:.*\nCapEff:.*\nUid:.*\n$/);
+    });
+  }
+
+  test('root cannot hand the agent a terminal of its own', async () => {
+    const spec = fresh('ln -sfn /etc/passwd /dev/ptmx && echo ready && sleep 100', root);
+    await runtime.start(spec);
+    const { stdout } = runtime.rawLogs(spec.id);
+    await eventually('it is ready', () => readFileSync(stdout, 'utf8') === 'ready\n');
+    const session = await runtime.exec(spec.id, { command: ['tty'], tty: true, stdin: false });
+    session.stdout.resume();
+    assert.equal(await session.exit, 0);
+    await runtime.signal(spec.id, 'SIGKILL');
+  });
+
+  test('[K14] a placeholder has no rights that a command beside it could take over', async () => {
+    const spec = fresh('', { image: 'fairlead/echo', command: [] });
+    await runtime.start(spec);
+    const rights = 'grep -h -E "^(Uid|CapEff)" /proc/1/status';
+    const { stdout } = await runInside(runtime, spec.id, rights);
+    assert.match(stdout, /Uid:\t65534/);
+    assert.match(stdout, /CapEff:\t0000000000000000/);
+    await runtime.signal(spec.id, 'SIGKILL');
+  });
 });
 
 describe('links in a volume', () => {

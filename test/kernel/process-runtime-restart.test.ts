@@ -92,6 +92,7 @@ test('[K5] a sandbox made twice is made once, one removed twice is gone', async 
   assert.equal(shell('ip -o link'), links);
   await world.runtime.start(container('a', 'sleep 1000'));
   await world.runtime.removeSandbox('a');
+  assert.equal(world.runtime.state('a/main/0'), undefined, 'nothing is remembered of it');
   await world.runtime.removeSandbox('a');
   assert.equal(traces(world.directory), '');
   await world.runtime.createSandbox(sandbox('a', 2));
@@ -150,10 +151,12 @@ async function runAndKill(directory: string, delay: number): Promise<void> {
   const agent = spawn(process.execPath, ['--input-type=module', '-e', program], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
+  // It may be done before its time has come.
+  const closed = new Promise((resolve) => agent.once('close', resolve));
   await new Promise((resolve) => agent.stdout.once('data', resolve));
   await new Promise((resolve) => setTimeout(resolve, delay));
   agent.kill('SIGKILL');
-  await new Promise((resolve) => agent.once('close', resolve));
+  await closed;
 }
 
 test('the image fairlead/dns runs this program from a directory that is hidden otherwise', async () => {

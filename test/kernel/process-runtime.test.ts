@@ -88,7 +88,7 @@ describe('namespaces', () => {
       runtime,
       container('a', 'ls /proc | grep -c "^[0-9]"; echo $$'),
     );
-    assert.match(output, /^[34]\n2\n$/);
+    assert.match(output, /^[34]\n3\n$/);
   });
 
   test('the host name is that of the pod', async () => {

@@ -1,5 +1,5 @@
 /** Pseudo-terminals, for commands that want a terminal. */
-import { constants, openSync } from 'node:fs';
+import { closeSync, constants, openSync } from 'node:fs';
 import { libcRaw, SystemError } from './libc.ts';
 
 /** include/uapi/asm-generic/ioctls.h; the same on x86, arm and riscv. */
@@ -17,13 +17,19 @@ export type Pty = { readonly master: number; readonly slave: number };
 
 /** Opens a pseudo-terminal of the devpts that the calling thread sees. */
 export function openPty(): Pty {
-  const { O_RDWR, O_NOCTTY } = constants;
-  const master = openSync('/dev/ptmx', O_RDWR | O_NOCTTY);
-  check(ioctlPointer(master, TIOCSPTLCK, new Int32Array([0])), 'unlock a terminal');
-  // TIOCGPTPEER (kernel >= 4.13) needs no path, so it works across mount namespaces.
-  const slave = ioctlNumber(master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
-  check(slave, 'open the other end of a terminal');
-  return { master, slave };
+  const { O_RDWR, O_NOCTTY, O_NOFOLLOW } = constants;
+  // Not /dev/ptmx, a link that root of a container can put something else in place of.
+  const master = openSync('/dev/pts/ptmx', O_RDWR | O_NOCTTY | O_NOFOLLOW);
+  try {
+    check(ioctlPointer(master, TIOCSPTLCK, new Int32Array([0])), 'unlock a terminal');
+    // TIOCGPTPEER (kernel >= 4.13) needs no path, so it works across mount namespaces.
+    const slave = ioctlNumber(master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
+    check(slave, 'open the other end of a terminal');
+    return { master, slave };
+  } catch (error) {
+    closeSync(master);
+    throw error;
+  }
 }
 
 /** Tells the program on the terminal how large its window is; either end will do. */

@@ -9,9 +9,12 @@ const DEFAULT_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/b
 
 type Environment = Readonly<Record<string, string>>;
 
-/** A program to start with the rights of root: it gives them up on its way to the command. */
+/** A program to start with the rights of root, in parts that go one after the other. */
 export type Launch = {
-  readonly args: readonly string[];
+  /** Gives up the rights that the container does not have, and becomes what follows. */
+  readonly rights: readonly string[];
+  /** The command, after what sets the variables that have to wait until then. */
+  readonly command: readonly string[];
   readonly env: Environment;
 };
 
@@ -27,12 +30,18 @@ export function launch(
   const env: Environment = { ...defaultEnvironment(spec), ...spec.env, ...extra };
   const late = Object.entries(env).filter(([name]) => !isHarmless(name));
   const early = Object.entries(env).filter(([name]) => isHarmless(name));
-  const args = [tool('setpriv'), ...setprivArguments(spec, ownIds())];
-  if (late.length > 0 || command[0]?.includes('=') === true) {
-    args.push(tool('env'), ...late.map(([name, value]) => `${name}=${value}`));
+  const isAmbiguous = command[0]?.includes('=') === true;
+  const before: string[] = [];
+  if (late.length > 0 || isAmbiguous) {
+    before.push(tool('env'), ...late.map(([name, value]) => `${name}=${value}`));
   }
-  if (command[0]?.includes('=') === true) args.push(tool('sh'), '-c', 'exec "$@"', 'sh');
-  return { args: [...args, ...command], env: Object.fromEntries(early) };
+  // env(1) would take a program with such a name for one more variable.
+  if (isAmbiguous) before.push(tool('sh'), '-c', 'exec "$@"', 'sh');
+  return {
+    rights: [tool('setpriv'), ...setprivArguments(spec, ownIds())],
+    command: [...before, ...command],
+    env: Object.fromEntries(early),
+  };
 }
 
 /**

@@ -1,5 +1,6 @@
 /** Starts a container: its namespaces, its root, its first process, and the record of it all. */
 import { spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
 import {
   closeSync,
   fchownSync,
@@ -12,9 +13,11 @@ import {
 import { dirname } from 'node:path';
 import { openPipe } from '../../kernel/ffi/process.ts';
 import { fresh, within, type Namespaces } from '../../kernel/namespace/within.ts';
+import { messageOf, WorldError } from '../../lib/errors.ts';
 import { type ContainerSpec } from '../runtime.ts';
-import { checkCommand, launch, tool, type Launch } from './command.ts';
-import { Feed } from './feed.ts';
+import { checkCommand } from './command.ts';
+import { Feed, noFeed } from './feed.ts';
+import { placeholder, wrapper } from './first-process.ts';
 import { type RuntimePaths } from './paths.ts';
 import { identify, type ProcessId } from './process-table.ts';
 import { effectiveUser } from './rights.ts';
@@ -39,36 +42,29 @@ export type StartOptions = {
   readonly paths: RuntimePaths;
 };
 
-/**
- * The first process of the container. It outlives the agent, reaps orphans, and leaves the exit
- * code in the file behind descriptor 3. A subshell becomes the command, so that a signal sent to
- * it counts from its first moment; /proc can be mounted only by who is inside the pid namespace.
- */
-const WRAPPER = '(eval "$1"; shift; exec "$@") 3>&- 4>&-; echo $? >&3';
-
-/** Ends two seconds after TERM: until then the echo host goes on serving for this container. */
-const PLACEHOLDER = "trap 'sleep 2; echo 0 >&3; exit 0' TERM; while :; do read -r _ <&4; done";
-
-/** `mount` of the container's own /proc; its settings are no toy for root without rights. */
-export function mountProc(spec: ContainerSpec): string {
-  const mode = effectiveUser(spec) === 0 && !spec.privileged ? 'ro' : 'rw';
-  return `${tool('mount')} -t proc -o ${mode},nosuid,nodev,noexec proc /proc 2>/dev/null`;
-}
-
 /** Starts the container's first process; throws when the command cannot run. */
-export function startContainer(options: StartOptions): {
+export async function startContainer(options: StartOptions): Promise<{
   child: ChildProcess;
   record: ContainerRecord;
-} {
+}> {
   const { spec, paths } = options;
   const startedAt = Date.now();
   const { child, holder } = spawnInside(options);
+  const { pid } = child;
+  if (pid === undefined) throw await spawnFailure(spec, child);
   child.unref();
   // A process that is dead already left its exit code; any start time will do.
-  const process = identify(child.pid!) ?? { pid: child.pid!, startTicks: '' };
+  const process = identify(pid) ?? { pid, startTicks: '' };
   const record = { spec, process, ...(holder && { holder }), startedAt };
   writeRecord(paths.recordFile(spec.id), record);
   return { child, record };
+}
+
+/** Why there is no process: the node has too many, or too many open files. */
+async function spawnFailure(spec: ContainerSpec, child: ChildProcess): Promise<WorldError> {
+  const cause = await once(child, 'spawn').catch((error: unknown) => error);
+  const text = `Cannot start container "${spec.name}": ${messageOf(cause)}`;
+  return new WorldError('CANNOT_START', text, { cause });
 }
 
 function spawnInside(options: StartOptions): {
@@ -84,38 +80,32 @@ function spawnInside(options: StartOptions): {
   // A program may open /dev/stdout again, which the owner of the file can.
   for (const fd of [stdout, stderr]) fchownSync(fd, effectiveUser(spec), 0);
   const exit = openSync(paths.exitFile(spec.id), 'w', 0o600);
+  // The node's: in the container's /dev a volume may have put something that waits for a reader.
+  const nothing = openSync('/dev/null', 'r');
   const pipe = command === undefined ? openPipe() : undefined;
   using feed = new Feed(spec);
   try {
     const child = within({ ...options.namespaces, mnt: fresh, pid: fresh }, () => {
       enterRoot(options.root);
-      const shared = { detached: true } as const;
-      if (pipe !== undefined) {
-        const stdio = ['ignore', stdout, stderr, exit, pipe.read, pipe.write] as const;
-        return spawn(tool('sh'), ['-c', PLACEHOLDER], { ...shared, stdio: [...stdio], env: {} });
-      }
-      checkCommand(spec, command!);
-      const { stdin, terminal, lifeline } = feed.open();
-      const { args, env } = commandLine(spec, command!);
-      return spawn(tool('sh'), ['-c', WRAPPER, spec.name, mountProc(spec), ...args], {
-        ...shared,
-        stdio: [stdin, terminal ?? stdout, terminal ?? stderr, exit, lifeline],
+      if (command !== undefined) checkCommand(spec, command);
+      const { file, args, env } =
+        command === undefined ? placeholder(spec) : wrapper(spec, command);
+      const ends = command === undefined ? noFeed : feed.open();
+      const input = ends.stdin === 'ignore' ? nothing : ends.stdin;
+      const [output, errors] = [ends.terminal ?? stdout, ends.terminal ?? stderr];
+      const lifeline = pipe === undefined ? [ends.lifeline] : [pipe.read, pipe.write];
+      return spawn(file, args, {
+        stdio: [input, output, errors, exit, ...lifeline],
         env: { ...env },
-        cwd: spec.workingDir === '' ? '/' : spec.workingDir,
+        cwd: command === undefined || spec.workingDir === '' ? '/' : spec.workingDir,
+        detached: true,
       });
     });
     return { child, holder: feed.hold(stdout) };
   } finally {
-    for (const fd of [stdout, stderr, exit]) closeSync(fd);
+    for (const fd of [stdout, stderr, exit, nothing]) closeSync(fd);
     for (const fd of pipe === undefined ? [] : [pipe.read, pipe.write]) closeSync(fd);
   }
-}
-
-/** On a terminal the command leads a session: Ctrl-C and job control work. */
-function commandLine(spec: ContainerSpec, command: readonly string[]): Launch {
-  if (spec.tty !== true) return launch(spec, command);
-  const { args, env } = launch({ ...spec, env: { TERM: 'xterm', ...spec.env } }, command);
-  return { args: [tool('setsid'), '--ctty', ...args], env };
 }
 
 /** Written beside and renamed, so that a reader sees all of it or nothing. */
@@ -124,10 +114,14 @@ function writeRecord(path: string, record: ContainerRecord): void {
   renameSync(`${path}.new`, path);
 }
 
+/** What `startContainer` noted; undefined when it did not get that far. */
 export function readRecord(path: string): ContainerRecord | undefined {
   try {
     return JSON.parse(readFileSync(path, 'utf8')) as ContainerRecord;
-  } catch {
-    return undefined;
+  } catch (error) {
+    // None was written, or not all of it; whatever else it is, the container is not to die of it.
+    const isNone = (error as NodeJS.ErrnoException).code === 'ENOENT';
+    if (isNone || error instanceof SyntaxError) return undefined;
+    throw error;
   }
 }

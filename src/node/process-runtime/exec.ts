@@ -1,6 +1,6 @@
 /** Runs a command inside a container: `kubectl exec`. */
 import { spawn, type ChildProcess } from 'node:child_process';
-import { closeSync, fchownSync } from 'node:fs';
+import { closeSync, fchownSync, openSync } from 'node:fs';
 import { join } from 'node:path';
 import { ReadStream } from 'node:tty';
 import { constants } from 'node:os';
@@ -9,8 +9,9 @@ import { openPty, resizePty } from '../../kernel/ffi/pty.ts';
 import { within, type Namespaces } from '../../kernel/namespace/within.ts';
 import { type ExecSession, type ExecSpec } from '../runtime.ts';
 import { checkCommand, launch, tool } from './command.ts';
-import { mountProc, type ContainerRecord } from './container.ts';
+import { type ContainerRecord } from './container.ts';
 import { pipeEnd } from './feed.ts';
+import { mountProc } from './first-process.ts';
 import { effectiveUser } from './rights.ts';
 
 export type ExecTarget = {
@@ -27,6 +28,8 @@ export function execInside(target: ExecTarget, spec: ExecSpec): ExecSession {
 /** Real pipes, not the socket pairs of `spawn`: a program may open /dev/stdout again. */
 function execWithPipes(target: ExecTarget, spec: ExecSpec): ExecSession {
   const input = spec.stdin ? openPipe() : undefined;
+  // The node's: in the container's /dev a volume may have put something that waits for a reader.
+  const nothing = openSync('/dev/null', 'r');
   const output = openPipe();
   const errors = openPipe();
   // A command may open /dev/stdin or /dev/stdout again, which the owner of the pipe can.
@@ -35,12 +38,12 @@ function execWithPipes(target: ExecTarget, spec: ExecSpec): ExecSession {
     if (end !== undefined) fchownSync(end, user, 0);
   }
   const ours = [input?.write, output.read, errors.read];
-  const theirs = [input?.read, output.write, errors.write];
+  const theirs = [input?.read, nothing, output.write, errors.write];
   let child: ChildProcess;
   try {
     child = enter(target, () => {
       const { file, args, options } = commandLine(target, spec);
-      const stdio = [input?.read ?? ('ignore' as const), output.write, errors.write];
+      const stdio = [input?.read ?? nothing, output.write, errors.write];
       return spawn(file, args, { ...options, stdio, detached: true });
     });
   } catch (error) {
@@ -109,7 +112,8 @@ function commandLine(
 ) {
   const container = target.record.spec;
   checkCommand(container, spec.command);
-  const { args, env } = launch(container, spec.command, extra);
+  const { rights, command, env } = launch(container, spec.command, extra);
+  const args = [...rights, ...command];
   const options = {
     env: { ...env },
     cwd: container.workingDir === '' ? '/' : container.workingDir,

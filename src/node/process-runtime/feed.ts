@@ -38,6 +38,9 @@ export type FeedEnds = {
   readonly lifeline: number | 'ignore';
 };
 
+/** It reads the end of a file at once, and has no terminal. */
+export const noFeed: FeedEnds = { stdin: 'ignore', terminal: undefined, lifeline: 'ignore' };
+
 /** The descriptors on their way to the container and to its holder; closed on disposal. */
 export class Feed {
   readonly #spec: ContainerSpec;
@@ -52,7 +55,7 @@ export class Feed {
   open(): FeedEnds {
     if (this.#spec.tty === true) return this.#openTerminal();
     if (this.#spec.stdin === true) return this.#openPipe();
-    return { stdin: 'ignore', terminal: undefined, lifeline: 'ignore' };
+    return noFeed;
   }
 
   /** Starts the holder; to be called outside of the container. */

@@ -3,6 +3,7 @@ import { closeSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { constants } from 'node:os';
 import { onReadable } from '../../kernel/ffi/libc.ts';
 import { openPidfd } from '../../kernel/ffi/process.ts';
+import { WorldError } from '../../lib/errors.ts';
 
 /** A process id with its start time in clock ticks since boot (proc_pid_stat(5), field 22). */
 export type ProcessId = { readonly pid: number; readonly startTicks: string };
@@ -77,6 +78,35 @@ export function onEnd(target: ProcessId, callback: () => void): () => void {
     callback();
   });
   return stop;
+}
+
+/** As `onEnd`, for each of several. */
+export function onEndOfEach(targets: readonly ProcessId[], callback: () => void): () => void {
+  const stops = targets.map((target) => onEnd(target, callback));
+  return () => stops.forEach((stop) => stop());
+}
+
+/** How long killed processes may take to go: none does, but for one that waits for a dead disk. */
+const END_WAIT_MS = 10_000;
+
+/** Resolves when all processes of a container have ended; throws WorldError when they do not. */
+export async function allEnded(targets: readonly ProcessId[], containerId: string): Promise<void> {
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  const waiting = new Set(targets);
+  const timer = setTimeout(() => {
+    const found = `it does not end within ${END_WAIT_MS / 1000} s`;
+    reject(new WorldError('KILL', `Cannot kill container "${containerId}": ${found}`));
+  }, END_WAIT_MS);
+  const stops = targets.map((target) =>
+    onEnd(target, () => {
+      waiting.delete(target);
+      if (waiting.size === 0) resolve();
+    }),
+  );
+  await promise.finally(() => {
+    clearTimeout(timer);
+    for (const stop of stops) stop();
+  });
 }
 
 /** The processes that hold the file open as descriptor 3: wrappers whose record was never written. */

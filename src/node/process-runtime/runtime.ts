@@ -7,8 +7,8 @@ import { existsSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
 import { type Socket } from 'node:net';
 import { join } from 'node:path';
 import { RouteConnection } from '../../kernel/route/index.ts';
-import { UserError, WorldError } from '../../lib/errors.ts';
-import { builtInImage, refusalOf } from '../images/images.ts';
+import { WorldError } from '../../lib/errors.ts';
+import { refusalOf } from '../images/images.ts';
 import { type EchoContainer } from '../images/echo-protocol.ts';
 import {
   type Attachment,
@@ -24,17 +24,17 @@ import { readRecord, startContainer, type ContainerRecord } from './container.ts
 import { dialInside } from './dial.ts';
 import { EchoClient } from './echo-client.ts';
 import { execInside } from './exec.ts';
+import { terminateCommand, terminatePlaceholder } from './first-process.ts';
+import { commandOf, echoContainerOf, isPlaceholder } from './image-command.ts';
 import { prepareNode } from './network.ts';
 import { runtimePaths, type RuntimePaths } from './paths.ts';
 import {
-  childrenOf,
-  handles,
+  allEnded,
   holdersOf,
   identify,
   isAlive,
-  onEnd,
+  onEndOfEach,
   sendSignal,
-  type ProcessId,
 } from './process-table.ts';
 import {
   deleteSandbox,
@@ -70,11 +70,6 @@ type Container = {
   /** `exec` gave a placeholder its /proc. */
   procMounted: boolean;
 };
-
-/** How long a killed process may take to go before `removeSandbox` gives up. */
-const KILL_WAIT_MS = 10_000;
-/** How often a signal looks for the container's first process, 2 ms apart, while it starts. */
-const SIGNAL_ATTEMPTS_MAX = 250;
 
 /** Runs containers as processes of this node. */
 export function createProcessRuntime(options: ProcessRuntimeOptions): ProcessRuntime {
@@ -117,6 +112,7 @@ export class ProcessRuntime implements Runtime {
     const ids = this.#containersOf(podUid);
     await Promise.all(ids.map((id) => this.#end(id)));
     await deleteSandbox(this.#tools, podUid);
+    for (const id of ids) this.#containers.delete(id);
   }
 
   async start(asked: ContainerSpec): Promise<void> {
@@ -128,7 +124,7 @@ export class ProcessRuntime implements Runtime {
       throw new WorldError('NO_SANDBOX', `Cannot start container "${spec.name}": no sandbox`);
     }
     const command = commandOf(spec, selfCommand);
-    const { child, record } = startContainer({
+    const { child, record } = await startContainer({
       spec,
       command,
       namespaces: namespacesOf(this.#paths, sandbox),
@@ -150,7 +146,7 @@ export class ProcessRuntime implements Runtime {
     this.#containers.set(spec.id, container);
     child.once('exit', () => this.#ended(spec.id));
     const [, ...others] = lastProcesses(record);
-    container.stopWatching = watchAll(others, () => this.#ended(spec.id));
+    container.stopWatching = onEndOfEach(others, () => this.#ended(spec.id));
     if (command !== undefined) return;
     try {
       await this.#echo.add(this.#echoContainer(spec, sandbox));
@@ -168,11 +164,10 @@ export class ProcessRuntime implements Runtime {
     if (signal === 'SIGKILL') {
       sendSignal(record.process, 'SIGKILL');
     } else if (isPlaceholder(record.spec)) {
-      await this.#listening(container);
-      sendSignal(record.process, 'SIGTERM');
+      await terminatePlaceholder(record.process);
       await this.#echo.drain(containerId).catch(() => undefined);
     } else {
-      await this.#signalFirst(container, signal);
+      await terminateCommand(record.process);
     }
   }
 
@@ -198,10 +193,12 @@ export class ProcessRuntime implements Runtime {
     if (container === undefined || container.state.kind !== 'running') {
       throw new WorldError('NOT_RUNNING', `Cannot execute in "${containerId}": it does not run`);
     }
-    const session = execInside(
-      { record: container.record, procMounted: container.procMounted },
-      spec,
-    );
+    const { record, procMounted } = container;
+    // Its number may be somebody else's by now, and so would be the namespaces that are entered.
+    if (!isAlive(record.process)) {
+      throw new WorldError('NOT_RUNNING', `Cannot execute in "${containerId}": it has ended`);
+    }
+    const session = execInside({ record, procMounted }, spec);
     container.procMounted = true;
     return session;
   }
@@ -254,37 +251,13 @@ export class ProcessRuntime implements Runtime {
     this.#node?.[Symbol.dispose]();
   }
 
-  /** Sends the signal to the command itself, which is the only child of the wrapper. */
-  async #signalFirst(container: Container, signal: NodeJS.Signals): Promise<void> {
-    const wrapper = container.record.process.pid;
-    for (let attempt = 0; attempt < SIGNAL_ATTEMPTS_MAX; attempt += 1) {
-      if (container.state.kind !== 'running') return;
-      // Orphans of the container are the wrapper's children too, but they came later.
-      const first = childrenOf(wrapper)[0];
-      const target = first === undefined ? undefined : identify(first);
-      if (target !== undefined) return void sendSignal(target, signal);
-      // The wrapper itself starts, or ends, just now.
-      await new Promise((resolve) => setTimeout(resolve, 2));
-    }
-  }
-
-  /** The first process of a pid namespace loses what it does not handle yet (pid_namespaces(7)). */
-  async #listening({ record }: Container): Promise<void> {
-    for (let attempt = 0; attempt < SIGNAL_ATTEMPTS_MAX; attempt += 1) {
-      if (!isAlive(record.process) || handles(record.process.pid, 'SIGTERM')) return;
-      await new Promise((resolve) => setTimeout(resolve, 2));
-    }
-  }
-
   /** Kills a container and waits until nothing of it runs. */
   async #end(id: string): Promise<void> {
     const record = this.#containers.get(id)?.record ?? readRecord(this.#paths.recordFile(id));
     // The agent died between the start and its record: the open exit file tells who it is.
     const found = record?.process ?? holdersOf(this.#paths.exitFile(id)).map(identify)[0];
     if (found !== undefined && sendSignal(found, 'SIGKILL')) {
-      const last = record === undefined ? [found] : lastProcesses(record);
-      const ends = last.map((one) => new Promise<void>((resolve) => onEnd(one, resolve)));
-      await withTimeout(Promise.all(ends), id);
+      await allEnded(record === undefined ? [found] : lastProcesses(record), id);
     }
     if (record !== undefined && isPlaceholder(record.spec)) {
       await this.#echo.remove(id).catch(() => undefined);
@@ -315,7 +288,7 @@ export class ProcessRuntime implements Runtime {
     const state = observe(record, this.#paths.exitFile(id));
     const running = state.kind === 'running';
     const last = running ? lastProcesses(record) : [];
-    const stopWatching = watchAll(last, () => this.#ended(id));
+    const stopWatching = onEndOfEach(last, () => this.#ended(id));
     if (running) endOrphanedInput(record, this.#paths.attachedFile(id));
     const procMounted = !isPlaceholder(record.spec);
     this.#containers.set(id, { record, state, stopWatching, procMounted });
@@ -337,17 +310,11 @@ export class ProcessRuntime implements Runtime {
   }
 
   #echoContainer(spec: ContainerSpec, sandbox: SandboxSpec): EchoContainer {
-    const { namespace, podIPs, hostNetwork } = sandbox;
-    return {
-      id: spec.id,
-      identity: { pod: sandbox.name, namespace, node: this.#options.nodeName, podIPs },
-      env: spec.env,
-      ports: spec.ports.flatMap(({ port, protocol }) =>
-        protocol === 'SCTP' ? [] : [{ port, protocol }],
-      ),
+    return echoContainerOf(spec, sandbox, {
+      node: this.#options.nodeName,
       log: this.#paths.rawLogs(spec.id).stdout,
-      ...(!hostNetwork && { netns: this.#paths.pin(spec.podUid, 'net') }),
-    };
+      netns: this.#paths.pin(spec.podUid, 'net'),
+    });
   }
 
   #hidden(): readonly string[] {
@@ -364,52 +331,6 @@ export class ProcessRuntime implements Runtime {
   }
 }
 
-/** Serves through the echo host; a container of that image with its own command does not. */
-function isPlaceholder(spec: ContainerSpec): boolean {
-  return builtInImage(spec.image) === 'echo' && spec.command.length === 0;
-}
-
-/** What the container runs; undefined for one that the echo host serves for. */
-function commandOf(spec: ContainerSpec, self: readonly string[]): readonly string[] | undefined {
-  if (spec.command.length > 0) return [...spec.command, ...spec.args];
-  switch (builtInImage(spec.image)) {
-    case 'echo':
-      return undefined;
-    case 'pause':
-      return ['sleep', 'infinity'];
-    case 'dns':
-      return [...self, 'dns', ...spec.args];
-    case 'host':
-      if (spec.args.length > 0) return spec.args;
-      throw new UserError(
-        'NO_COMMAND',
-        `Cannot start container "${spec.name}": it has no command`,
-        {
-          hint: 'The image "host" is the file system of the node: say which of its programs to run',
-        },
-      );
-    default:
-      throw new UserError('IMAGE', refusalOf(spec.image)!);
-  }
-}
-
-/** Calls back at the end of each process; the result stops waiting. */
-function watchAll(processes: readonly ProcessId[], callback: () => void): () => void {
-  const stops = processes.map((one) => onEnd(one, callback));
-  return () => stops.forEach((stop) => stop());
-}
-
 function list(directory: string): string[] {
   return existsSync(directory) ? readdirSync(directory) : [];
-}
-
-async function withTimeout(ended: Promise<unknown>, id: string): Promise<void> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => {
-      const waited = `it does not end within ${KILL_WAIT_MS / 1000} s`;
-      reject(new WorldError('KILL', `Cannot kill container "${id}": ${waited}`));
-    }, KILL_WAIT_MS);
-  });
-  await Promise.race([ended, late]).finally(() => clearTimeout(timer));
 }
