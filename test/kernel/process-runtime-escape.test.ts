@@ -67,6 +67,14 @@ describe('files of the product', () => {
     assert.match(errors, /touch: /);
   });
 
+  test('a directory may be hidden with others that lie in it', async () => {
+    using all = createProcessRuntime({ ...world.options, hidden: [world.directory, state] });
+    const spec = fresh(`find ${world.directory} -mindepth 1; touch ${world.directory}/x`, root);
+    const { output, errors } = await runToEnd(all, spec);
+    assert.equal(output, '');
+    assert.match(errors, /touch: /);
+  });
+
   test('the image fairlead/dns has no file of the product to write to', async () => {
     const cache = mkdtempSync('/srv/fl-cache-');
     enableCompileCache(cache);

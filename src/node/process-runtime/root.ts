@@ -16,7 +16,7 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import {
   bindMount,
   bindTree,
@@ -59,7 +59,8 @@ export function enterRoot(spec: RootSpec): void {
     rmdirSync('/.old');
     const hidden = hide(spec.hidden);
     placeMounts(spec.mounts, sources);
-    for (const path of hidden) makeReadOnly(path, { recursive: false });
+    const covered = new Set(spec.mounts.map(({ target }) => resolve(target)));
+    for (const path of hidden) if (!covered.has(path)) makeReadOnly(path, { recursive: false });
   } finally {
     closeSources(sources);
   }
@@ -165,14 +166,14 @@ function mountTerminals(target: string): void {
   }
 }
 
-/** The directories that are there, and now empty. */
+/** The directories that are there, and now empty; one below another is gone with it. */
 function hide(paths: readonly string[]): string[] {
-  const hidden: string[] = [];
-  for (const target of paths) {
-    // One may lie below another that is hidden by now.
-    if (!isDirectory(target)) continue;
+  const outermost = [...new Set(paths)].filter(
+    (path) => !paths.some((other) => path.startsWith(`${other}/`)),
+  );
+  const hidden = outermost.filter(isDirectory);
+  for (const target of hidden) {
     mountFilesystem({ type: 'tmpfs', target, data: 'size=64k,mode=0755' });
-    hidden.push(target);
   }
   return hidden;
 }
