@@ -102,7 +102,7 @@ function podSpec(options: DnsManifestOptions): PodSpec {
           { name: 'metrics', containerPort: 9153, protocol: 'TCP' },
         ],
         resources: { requests: { cpu: '100m', memory: '70Mi' }, limits: { memory: '170Mi' } },
-        readinessProbe: probe('/ready', 8181, { periodSeconds: 1, failureThreshold: 3 }),
+        readinessProbe: probe('/ready', 8181, { periodSeconds: 5, failureThreshold: 3 }),
         livenessProbe: probe('/health', 8080, { periodSeconds: 10, failureThreshold: 5 }),
         securityContext: {
           allowPrivilegeEscalation: false,

@@ -69,10 +69,10 @@ export type HostFacts = {
 export const apiPortInLab = 6443;
 
 /**
- * A node without a sign of life for this long is lost. Its agent renews its Lease four times as
+ * A node without a sign of life for this long is lost. Its agent renews its Lease three times as
  * often. Shorter than a real cluster's 40 s, since people wait for it here.
  */
-export const nodeGraceSeconds = 8;
+export const nodeGraceSeconds = 12;
 
 const nodesMax = 100;
 const labsMax = 100;

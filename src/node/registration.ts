@@ -24,7 +24,7 @@ const retryMsMax = 2000;
 /** A full status now and then, as a kubelet posts it. */
 const statusEveryMs = 300_000;
 /** How many renewals fit into the life of a lease. */
-const renewalsPerLease = 4;
+const renewalsPerLease = 3;
 
 export class Registration {
   /** Settles when the node is registered and Ready in the API. */

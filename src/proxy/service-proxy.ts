@@ -17,7 +17,7 @@ import type { Proxy, ProxyOptions, Sync } from './options.ts';
 /** More writes than this are split, so that no commit holds the kernel's lock for long (X3). */
 const WRITES_PER_COMMIT = 10_000;
 /** How often the kernel's generation is compared with ours; repairs a foreign flush (< 1 s). */
-const WATCH_MS = 250;
+const WATCH_MS = 800;
 /** Comparing takes at most a tenth of the time. */
 const COMPARE_PAUSE = 9;
 const RETRY_MS = 50;
