@@ -43,6 +43,9 @@ export function listen(address: string, port: number): Promise<void> {
     server.on('error', reject);
     udp.on('error', reject);
     server.listen(port, address, () => udp.bind(port, address, resolve));
+    // They serve as long as something else goes on.
+    server.unref();
+    udp.unref();
   });
 }
 
