@@ -45,7 +45,8 @@ function indexOf(name: string): number {
   return link.index;
 }
 
-test('loopback comes up', () => {
+test('loopback goes down and comes up', () => {
+  connection.apply(setLink('lo', { up: false }));
   assert.equal(connection.link('lo')?.up, false);
   connection.apply(setLink('lo', { up: true }));
   assert.equal(connection.link('lo')?.up, true);
