@@ -90,7 +90,8 @@ const isolated = [
   '--',
   'sh',
   '-c',
-  'ip link set lo up && exec "$@"',
+  // Not `exec`: as the first process of its namespace the shell collects what others leave behind.
+  'ip link set lo up && "$@"; exit $?',
   'sh',
 ];
 for (const file of [...chosen('test/kernel/**/*.test.ts'), ...chosen('test/e2e/**/*.test.ts')])

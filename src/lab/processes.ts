@@ -122,17 +122,25 @@ export async function stopComponent(
   await endAll(pids, graceMs);
 }
 
-/** Waits until none of the processes is left; sends KILL once `graceMs` is over. */
-export async function endAll(pids: readonly number[], graceMs: number): Promise<void> {
+/** A process that is killed may still have to leave a call into the kernel. */
+const killedWithinMs = 5000;
+
+/**
+ * Waits until none of the processes is left; sends KILL once `graceMs` is over. Returns those that do
+ * not go even so: the first of a PID namespace waits for the last, whose parent may never look.
+ */
+export async function endAll(pids: readonly number[], graceMs: number): Promise<number[]> {
   const deadline = performance.now() + graceMs;
   let killed = false;
-  while (pids.some(isAlive)) {
+  for (let left = pids.filter(isAlive); left.length > 0; left = left.filter(isAlive)) {
     if (!killed && performance.now() >= deadline) {
-      signalAll(pids, 'SIGKILL');
+      signalAll(left, 'SIGKILL');
       killed = true;
     }
+    if (performance.now() >= deadline + killedWithinMs) return left;
     await sleep(5);
   }
+  return [];
 }
 
 export function signalAll(pids: readonly number[], signal: NodeJS.Signals): void {

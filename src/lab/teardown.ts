@@ -2,6 +2,7 @@
 import { existsSync, readdirSync, readFileSync, rmdirSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { unmount } from '../kernel/ffi/mount.ts';
+import { WorldError } from '../lib/errors.ts';
 import type { LabConfig, LabNode } from './config.ts';
 import { removeNode, removeSwitch } from './network.ts';
 import { nodeNamespaces, nodeRuntimeDir, ownRoot, type LabPaths } from './paths.ts';
@@ -18,17 +19,29 @@ import {
 /** Leaves nothing of the lab on the host. */
 export async function removeLab(lab: LabConfig, paths: LabPaths): Promise<void> {
   // Not by their pid files: an "up" that was killed may have started what has not written one yet.
-  await killAllOf(() => processesOfLab(paths));
-  await killAllOf(() => lab.nodes.flatMap((node) => processesOfNode(node, paths)));
+  const stuck = [
+    ...(await killAllOf(() => processesOfLab(paths))),
+    ...(await killAllOf(() => lab.nodes.flatMap((node) => processesOfNode(node, paths)))),
+  ];
   for (const node of lab.nodes) removeNode(node, paths);
   removeSwitch(lab, paths);
   removeFiles(paths);
+  complainOf(stuck);
 }
 
 /** Removes what can be found of a lab whose configuration is not there or cannot be read. */
 export async function removeRemains(paths: LabPaths): Promise<void> {
-  await killAllOf(() => processesOfLab(paths));
+  const stuck = await killAllOf(() => processesOfLab(paths));
   removeFiles(paths);
+  complainOf(stuck);
+}
+
+function complainOf(stuck: readonly number[]): void {
+  if (stuck.length === 0) return;
+  throw new WorldError(
+    'PROCESS_STUCK',
+    `Cannot end processes ${stuck.join(', ')} of the lab: they do not go although they are killed; all else of it is removed`,
+  );
 }
 
 /** Cuts the power of a node: its processes, its pods, its link and its namespaces go at once. */
@@ -43,14 +56,19 @@ export async function powerOff(node: LabNode, paths: LabPaths): Promise<void> {
   rmSync(dir, { recursive: true, force: true });
 }
 
-/** Again until none is left: one may have started another between the look and the kill. */
-async function killAllOf(look: () => number[]): Promise<void> {
-  for (let pids = look(); pids.length > 0; pids = look()) await killAll(pids);
+/** Again until none is left: one may have started another between the look and the kill. Returns those that stay. */
+async function killAllOf(look: () => number[]): Promise<number[]> {
+  const stuck = new Set<number>();
+  const fresh = () => look().filter((pid) => !stuck.has(pid));
+  for (let pids = fresh(); pids.length > 0; pids = fresh()) {
+    for (const pid of await killAll(pids)) stuck.add(pid);
+  }
+  return [...stuck];
 }
 
-async function killAll(pids: readonly number[]): Promise<void> {
+async function killAll(pids: readonly number[]): Promise<number[]> {
   signalAll(pids, 'SIGKILL');
-  await endAll(pids, 0);
+  return await endAll(pids, 0);
 }
 
 /** Everything that runs in the node's network or in that of one of its pods. */
