@@ -3,7 +3,7 @@
  * IP, with 1 and 3 nodes; then memory and CPU of the idle cluster, and where its time went.
  */
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -106,7 +106,7 @@ async function connectOnce(lab: LabConfig): Promise<void> {
 
 async function measureIdle(lab: LabConfig, nodes: number): Promise<Figure[]> {
   // Start-up garbage and late module loads settle first.
-  await sleep(5000);
+  await sleep(15_000);
   const pids = processesOf(lab);
   const before = cpuSeconds(pids);
   await sleep(idleSeconds * 1000);
@@ -132,13 +132,17 @@ function processesOf(lab: LabConfig): number[] {
   );
 }
 
-/** User and system time of the processes, from /proc/PID/stat in ticks of 10 ms. */
+/**
+ * Time on a processor, from the scheduler's own clock. The ticks of /proc/PID/stat would charge a whole
+ * tick to whoever wakes up with one, which is what an idle process does.
+ */
 function cpuSeconds(pids: readonly number[]): number {
-  const ticks = pids.map((pid) => {
-    const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]!.split(' ');
-    return Number(fields[11]) + Number(fields[12]);
-  });
-  return ticks.reduce((sum, count) => sum + count, 0) / 100;
+  const nanoseconds = pids.flatMap((pid) =>
+    readdirSync(`/proc/${pid}/task`).map((task) =>
+      Number(readFileSync(`/proc/${pid}/task/${task}/schedstat`, 'utf8').split(' ')[0]),
+    ),
+  );
+  return nanoseconds.reduce((sum, count) => sum + count, 0) / 1e9;
 }
 
 function run(...args: string[]): string {
