@@ -209,7 +209,8 @@ test('invalid objects: kubectl shows the fields that are wrong', async () => {
   const cluster = await Cluster.up('lab', '--nodes', '1');
   const apply = async (yaml: string) => {
     const file = join(environment.TMPDIR, 'object.yaml');
-    writeFileSync(file, yaml);
+    // kubectl 1.20 takes text that begins with a brace for JSON.
+    writeFileSync(file, `---\n${yaml}`);
     const result = await cluster.kubectl('apply', '-f', file);
     rmSync(file);
     assert.equal(result.code, 1);

@@ -116,10 +116,10 @@ export class Cluster {
   }
 
   async apply(yaml: string): Promise<string> {
-    return must(
-      await run(this.kubectlPath, ['--kubeconfig', this.kubeconfig, 'apply', '-f', '-'], yaml),
-      'kubectl apply',
-    );
+    // kubectl 1.20 takes text that begins with a brace for JSON.
+    const text = `---\n${yaml}`;
+    const args = ['--kubeconfig', this.kubeconfig, 'apply', '-f', '-'];
+    return must(await run(this.kubectlPath, args, text), 'kubectl apply');
   }
 
   down(): Promise<string> {
