@@ -165,6 +165,7 @@ export class ProcessRuntime implements Runtime {
       sendSignal(record.process, 'SIGKILL');
     } else if (isPlaceholder(record.spec)) {
       await terminatePlaceholder(record.process);
+      // An echo host that is gone serves nobody any more; the placeholder has its signal.
       await this.#echo.drain(containerId).catch(() => undefined);
     } else {
       await terminateCommand(record.process);
@@ -260,6 +261,7 @@ export class ProcessRuntime implements Runtime {
       await allEnded(record === undefined ? [found] : lastProcesses(record), id);
     }
     if (record !== undefined && isPlaceholder(record.spec)) {
+      // An echo host that is gone has forgotten it.
       await this.#echo.remove(id).catch(() => undefined);
     }
     if (this.#containers.has(id)) this.#ended(id);
