@@ -5,11 +5,14 @@
 import type { EndpointSlice, Node, Service } from '../api/types.ts';
 import { keyOf, keyText } from '../api/meta.ts';
 import { resources } from '../api/resources.ts';
+import { createEventRecorder, type EventRecorder } from '../client/events.ts';
 import { Informer } from '../client/informer.ts';
 import { systemClock, type Clock } from '../lib/clock.ts';
 import { messageOf } from '../lib/errors.ts';
 import { serviceKeyOf } from '../plan/forwarding.ts';
 import { planService, type PlanContext } from '../plan/service.ts';
+import { ProxyHealth } from './health/proxy-health.ts';
+import { ServiceHealthPorts } from './health/service-ports.ts';
 import { NftablesBackend } from './nftables/backend.ts';
 import { StaleFlows } from './stale-flows.ts';
 import type { Proxy, ProxyOptions, Sync } from './options.ts';
@@ -20,6 +23,9 @@ const WRITES_PER_COMMIT = 10_000;
 const WATCH_MS = 800;
 /** Comparing takes at most a tenth of the time. */
 const COMPARE_PAUSE = 9;
+/** Who events say they come from: what people filter by. */
+const component = 'kube-proxy';
+const FAMILIES = ['ipv4', 'ipv6'] as const;
 const RETRY_MS = 50;
 const RETRY_MS_MAX = 30_000;
 
@@ -41,6 +47,9 @@ class ServiceProxy implements Proxy {
   readonly #nodes: Informer<Node>;
   readonly #backend: NftablesBackend;
   readonly #flows: StaleFlows;
+  readonly #events: EventRecorder;
+  readonly #health: ProxyHealth;
+  readonly #healthPorts: ServiceHealthPorts;
   readonly #dirty = new Set<string>();
   readonly #undo: (() => void)[] = [];
   #settleReady: () => void;
@@ -74,6 +83,17 @@ class ServiceProxy implements Proxy {
       log: options.log,
       random: options.random ?? (() => Math.floor(Math.random() * 2 ** 32)),
     });
+    const { log } = options;
+    const host = nodeName;
+    this.#events = createEventRecorder({ client, component, host, clock: this.#clock, log });
+    this.#health = new ProxyHealth(this.#clock);
+    this.#healthPorts = new ServiceHealthPorts({
+      addresses: this.#context.node.nodePortAddresses,
+      isHealthy: () => this.#health.healthy,
+      onFailure: (service, port, found) => this.#tellHealthPort(service, port, found),
+      log,
+      clock: this.#clock,
+    });
   }
 
   start(): void {
@@ -103,6 +123,8 @@ class ServiceProxy implements Proxy {
       this.#slices.stop();
     }
     this.#flows[Symbol.dispose]();
+    this.#healthPorts[Symbol.dispose]();
+    this.#events.stop();
     this.#backend[Symbol.dispose]();
   }
 
@@ -137,12 +159,14 @@ class ServiceProxy implements Proxy {
     );
     this.#dirty.add(key);
     this.#dirtySince ??= this.#clock.monotonicMs();
+    this.#health.queued(FAMILIES);
     this.#schedule();
   }
 
   /** Only the zone concerns us, and only then is everything planned anew (P83). */
   #noteNode(node: Node | undefined): void {
     const context = this.#contextFor(node);
+    this.#healthPorts.setAddresses(context.node.nodePortAddresses);
     if (context.node.zone === this.#context.node.zone) return;
     this.#context = context;
     for (const service of this.#services.list()) this.#noteService(service);
@@ -188,6 +212,7 @@ class ServiceProxy implements Proxy {
       if (last) this.#finish(version);
       else this.#schedule();
       if (writes > 0) this.#tell({ services, writes, version, since, startedAt });
+      this.#healthPorts.apply();
       this.#flows.clean(this.#backend.tables.map((table) => table.program));
       this.#failures = 0;
     } catch (error) {
@@ -206,9 +231,9 @@ class ServiceProxy implements Proxy {
     for (const key of this.#dirty) {
       if (this.#backend.pendingCount >= WRITES_PER_COMMIT) break;
       this.#dirty.delete(key);
-      this.#backend.setService(key, this.#plan(key), (family, keys) =>
-        this.#flows.note(family, keys),
-      );
+      const plan = this.#plan(key);
+      this.#backend.setService(key, plan, (family, keys) => this.#flows.note(family, keys));
+      this.#healthPorts.set(key, plan?.healthCheck);
       services += 1;
     }
     return services;
@@ -224,7 +249,16 @@ class ServiceProxy implements Proxy {
     this.resourceVersion = version;
     this.#dirtySince = undefined;
     this.#swept = true;
+    for (const family of FAMILIES) this.#health.updated(family);
     this.#settleReady();
+  }
+
+  #tellHealthPort(key: string, port: number, found: string): void {
+    const service = this.#services.get(key);
+    if (service === undefined) return;
+    const message = `node ${this.#options.nodeName} failed to start healthcheck "${key}" on port ${port}: ${found}`;
+    const reason = 'FailedToStartServiceHealthcheck';
+    this.#events.record(resources.services, service, { type: 'Warning', reason, message });
   }
 
   #tell(facts: {
