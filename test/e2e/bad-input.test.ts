@@ -4,6 +4,7 @@ import { existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } 
 import { once } from 'node:events';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
 import { after, test } from 'node:test';
 import {
   Cluster,
@@ -178,7 +179,10 @@ const databases: {
   },
   {
     what: 'a database of a newer version',
-    spoil: async (file) => must(await run('sqlite3', [file, 'PRAGMA user_version=9']), 'sqlite3'),
+    spoil: (file) => {
+      using database = new DatabaseSync(file);
+      database.exec('PRAGMA user_version=9');
+    },
     says: /version 9/,
   },
 ];
