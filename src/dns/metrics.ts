@@ -3,13 +3,16 @@ import { Counter, Gauge, Registry } from 'prom-client';
 
 import type { DnsCounters, Histogram } from './counters.ts';
 import type { Page } from './health.ts';
-import type { Forwarder } from './upstream/forwarder.ts';
+import type { Block } from './blocks.ts';
+import { CacheStage } from './plugins/cache.ts';
+import { ForwardStage } from './plugins/forward.ts';
+import type { MessageCache } from './upstream/message-cache.ts';
 import { RCODE } from './wire/message.ts';
 import { formatType } from './wire/text.ts';
 
 export type MetricSources = {
   readonly counters: DnsCounters;
-  readonly forwarder: Forwarder | undefined;
+  readonly blocks: readonly Block[];
 };
 
 const rcodeNames = new Map<number, string>(
@@ -17,7 +20,7 @@ const rcodeNames = new Map<number, string>(
 );
 
 /** The page as it stands now. */
-export async function metricsPage({ counters, forwarder }: MetricSources): Promise<Page> {
+export async function metricsPage({ counters, blocks }: MetricSources): Promise<Page> {
   const registers = [new Registry()];
   const counter = (name: string, help: string, labelNames: string[] = []) =>
     new Counter({ name, help, labelNames, registers });
@@ -42,7 +45,10 @@ export async function metricsPage({ counters, forwarder }: MetricSources): Promi
     responses.inc({ ...server, rcode: rcodeNames.get(rcode) ?? String(rcode) }, count);
   }
   counter('coredns_panics_total', 'Queries that met a bug').inc(counters.panics);
-  if (forwarder !== undefined) addForwarder(forwarder, registers);
+  for (const stage of blocks.flatMap(({ stages }) => stages)) {
+    if (stage instanceof CacheStage) addCache(stage.cache, registers);
+    if (stage instanceof ForwardStage) addForward(stage, registers);
+  }
   const text = await registers[0]!.metrics();
   const latency = histogramText(
     'coredns_kubernetes_dns_programming_duration_seconds',
@@ -52,7 +58,7 @@ export async function metricsPage({ counters, forwarder }: MetricSources): Promi
   return { code: 200, body: text + latency, type: registers[0]!.contentType };
 }
 
-function addForwarder({ cache, counts }: Forwarder, registers: Registry[]): void {
+function addCache(cache: MessageCache, registers: Registry[]): void {
   const labelNames = ['type'];
   const make = { registers, labelNames };
   const entries = new Gauge({ ...make, name: 'coredns_cache_entries', help: 'Entries kept' });
@@ -71,11 +77,12 @@ function addForwarder({ cache, counts }: Forwarder, registers: Registry[]): void
     found.success + found.denial + misses,
   );
   single('coredns_cache_evictions_total', 'Entries dropped for room', cache.evictions);
-  single(
-    'coredns_forward_max_concurrent_rejects_total',
-    'Questions refused because too many were on their way',
-    counts.rejected,
-  );
+}
+
+function addForward({ counts }: ForwardStage, registers: Registry[]): void {
+  const name = 'coredns_forward_max_concurrent_rejects_total';
+  const help = 'Questions refused because too many were on their way';
+  new Counter({ registers, name, help }).inc(counts.rejected);
 }
 
 /** In the text format of Prometheus; the library has no histogram of counts made elsewhere. */

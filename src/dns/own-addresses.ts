@@ -5,7 +5,7 @@ import type { Logger } from '../lib/log.ts';
 import type { Server } from './upstream/servers.ts';
 
 /** The addresses that NS records give: those bound, or all but loopback when all are bound. */
-export function ownAddresses(listen: readonly Server[]): string[] {
+export function ownAddresses(listen: readonly { readonly host: string }[]): string[] {
   const any = listen.some(({ host }) => host === '::' || host === '0.0.0.0');
   if (!any) return listen.map(({ host }) => host).filter((host) => !isLoopback(host));
   return Object.values(networkInterfaces())

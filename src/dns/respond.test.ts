@@ -3,8 +3,13 @@ import { test } from 'node:test';
 
 import * as fc from 'fast-check';
 
+import type { Block } from './blocks.ts';
 import { DnsCounters } from './counters.ts';
+import { KubernetesStage } from './plugins/kubernetes.ts';
+import { loadbalanceStage } from './plugins/loadbalance.ts';
 import { Responder } from './respond.ts';
+import { chainOf } from './stage.ts';
+import { AnswerTemplates } from './template.ts';
 import { decodeMessage } from './wire/decode.ts';
 import { encodeMessage } from './wire/encode.ts';
 import { FLAG, TYPE, type Message } from './wire/message.ts';
@@ -38,16 +43,30 @@ function fill(data: ZoneData): void {
 function responder(): { responder: Responder; data: ZoneData; counters: DnsCounters } {
   const data = new ZoneData(() => 1_700_000_000_000);
   fill(data);
-  const zones = createZones(data, {
-    domain: 'cluster.local',
+  const settings = {
+    zones: ['cluster.local', 'in-addr.arpa', 'ip6.arpa'].map((zone) => parseName(zone)!),
     ttlSeconds: 30,
-    podRecords: 'insecure',
-  });
+    podRecords: 'insecure' as const,
+    fallthrough: [],
+    strictCoredns: false,
+  };
+  const zones = createZones(data, settings);
+  const feed = { synced: Promise.resolve(), hasSynced: () => true, stop: () => undefined };
+  const { random } = Math;
+  const stages = [loadbalanceStage({ random }), new KubernetesStage({ settings, zones, feed })];
+  const block: Block = {
+    settings: { sites: [], plugins: {} },
+    stages,
+    chain: chainOf(stages),
+    synced: feed.synced,
+    plain: { zones, templates: new AnswerTemplates({ max: 10_000, random }) },
+  };
   const counters = new DnsCounters();
-  const synced = () => true;
-  const options = { zones, synced, counters, random: Math.random };
+  const options = { zones: [{ zone: root, block }], label: 'dns://:53', counters };
   return { responder: new Responder(options), data, counters };
 }
+
+const sender = { address: '127.0.0.1', port: 5353 };
 
 type Ask = {
   name: string;
@@ -121,9 +140,11 @@ test('a kept reply says the same as a new one, to every client', () => {
   fc.assert(
     fc.property(asks, fc.constantFrom('udp' as const, 'tcp' as const), (ask, transport) => {
       const query = queryOf(ask);
-      void warm.respond(query, transport);
-      const kept = decodeMessage(warm.respond(query, transport) as Buffer);
-      const fresh = decodeMessage(responder().responder.respond(query, transport) as Buffer);
+      void warm.respond(query, transport, sender);
+      const kept = decodeMessage(warm.respond(query, transport, sender) as Buffer);
+      const fresh = decodeMessage(
+        responder().responder.respond(query, transport, sender) as Buffer,
+      );
       if ((fresh.flags & FLAG.TC) !== 0) {
         assert.equal(kept.flags, fresh.flags);
         assert.equal(kept.answers.length, fresh.answers.length);
@@ -139,7 +160,7 @@ test('a kept reply does not outlive a change', () => {
   const { responder: warm, data } = responder();
   const query = queryOf({ name: interesting[0]!, type: TYPE.A, id: 1, flags: 0, edns: undefined });
   const answers = () =>
-    decodeMessage(warm.respond(query, 'udp') as Buffer).answers.map(formatRecord);
+    decodeMessage(warm.respond(query, 'udp', sender) as Buffer).answers.map(formatRecord);
   const name = 'dual.ns.svc.cluster.local.';
   for (let turn = 0; turn < 2; turn += 1)
     assert.deepEqual(answers(), [`${name} 30 IN A 10.96.0.1`]);
@@ -172,6 +193,7 @@ test('[D8 D9] any spelling gets the same answer, in its own spelling', () => {
             warm.respond(
               queryOf({ name: text, type, id: 1, flags: 0, edns: undefined }),
               'tcp',
+              sender,
             ) as Buffer,
           ),
         );
@@ -196,7 +218,11 @@ test('broken packets get FORMERR or nothing, never a crash or a reply larger tha
     fc.property(asks, fc.array(hit, { maxLength: 6 }), fc.nat(100), (ask, hits, cut) => {
       const query = queryOf(ask);
       for (const { at, value } of hits) if (at < query.length) query[at] = value;
-      const reply = warm.respond(query.subarray(0, Math.max(0, query.length - (cut % 20))), 'udp');
+      const reply = warm.respond(
+        query.subarray(0, Math.max(0, query.length - (cut % 20))),
+        'udp',
+        sender,
+      );
       assert.ok(reply === undefined || reply instanceof Buffer);
       if (reply instanceof Buffer) decodeMessage(reply);
     }),
@@ -208,7 +234,7 @@ test('[D74] no reply over UDP is longer than 512 bytes or what the client says',
   const { responder: warm } = responder();
   fc.assert(
     fc.property(asks, (ask) => {
-      const reply = warm.respond(queryOf(ask), 'udp') as Buffer;
+      const reply = warm.respond(queryOf(ask), 'udp', sender) as Buffer;
       assert.ok(reply.length <= Math.max(512, ask.edns?.bytes ?? 0));
     }),
     { numRuns: 1000 },
@@ -219,8 +245,12 @@ test('[D102] every answer is counted once, by transport, type and rcode', () => 
   const { responder: warm, counters } = responder();
   const ask = { id: 1, flags: 0, edns: undefined };
   for (let turn = 0; turn < 3; turn += 1) {
-    void warm.respond(queryOf({ ...ask, name: interesting[0]!, type: TYPE.A }), 'udp');
-    void warm.respond(queryOf({ ...ask, name: 'gone.ns.svc.cluster.local', type: TYPE.A }), 'tcp');
+    void warm.respond(queryOf({ ...ask, name: interesting[0]!, type: TYPE.A }), 'udp', sender);
+    void warm.respond(
+      queryOf({ ...ask, name: 'gone.ns.svc.cluster.local', type: TYPE.A }),
+      'tcp',
+      sender,
+    );
   }
   assert.deepEqual(counters.answers(), [
     { transport: 'udp', type: TYPE.A, rcode: 0, count: 3 },

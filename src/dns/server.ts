@@ -1,47 +1,39 @@
-/** The cluster DNS server: sockets, stages, the feed from the API, probes; started and stopped as one. */
+/** The DNS server: a configuration at work on its sockets, with its probes; started and stopped as one. */
 import type { Client } from '../client/client.ts';
 import { systemClock, type Clock } from '../lib/clock.ts';
 import { messageOf } from '../lib/errors.ts';
+import { formatHostPort } from '../lib/ip.ts';
 import type { Logger } from '../lib/log.ts';
+import { makeBlock, type Block, type World } from './blocks.ts';
+import { configurationOf, type ServeOptions } from './config/from-options.ts';
+import type { Configuration, KubernetesSettings, Site } from './config/types.ts';
 import { DnsCounters } from './counters.ts';
-import { startFeed, type Feed } from './feed.ts';
-import { servePage, type HttpPage } from './health.ts';
-import { ownAddresses, withoutSelf } from './own-addresses.ts';
+import { servePage } from './health.ts';
+import { withoutSelf } from './own-addresses.ts';
+import { pagesOf } from './pages.ts';
 import { Responder } from './respond.ts';
 import { listenTcp } from './tcp.ts';
-import { listenUdp, type Handle, type Listener } from './udp.ts';
-import { Forwarder } from './upstream/forwarder.ts';
-import { LoopProbe } from './upstream/loop-probe.ts';
+import { listenUdp, type Handle } from './udp.ts';
 import { parseServer } from './upstream/servers.ts';
-import { ZoneData } from './zone/zone-data.ts';
-import { createZones, type PodRecords } from './zone/zones.ts';
 
 type HostPort = { readonly host: string; readonly port: number };
 
-export type DnsOptions = {
+export type DnsOptions = Omit<ServeOptions, 'upstreams'> & {
   readonly client: Client;
-  /** The cluster domain, such as `cluster.local`. */
-  readonly domain: string;
-  /** Each over UDP and TCP. Port 0 lets the kernel choose one, the same for both. */
-  readonly listen: readonly HostPort[];
-  /** Servers for all other names; none: those names are refused. */
+  /** As `parseServer` reads them. */
   readonly upstreams: readonly string[];
-  readonly ttlSeconds?: number;
-  readonly podRecords?: PodRecords;
-  readonly strictCoredns?: boolean;
-  /** Absent: no such page. */
-  readonly health?: HostPort;
-  readonly ready?: HostPort;
-  readonly metrics?: HostPort;
-  /** Asks upstream a question that only a loop brings back; on unless false. */
-  readonly loopProbe?: boolean;
+} & Surroundings;
+
+/** What is not configuration: replaced in tests. */
+export type Surroundings = {
   readonly log?: Logger;
   readonly clock?: Clock;
+  /** Between 0 and 1. */
   readonly random?: () => number;
 };
 
 export type DnsServer = {
-  /** Where it listens, in the order of `listen`. */
+  /** Where it listens, in the order of the configuration's sites. */
   readonly addresses: readonly HostPort[];
   /** Settles when every Service, EndpointSlice and Namespace is known. */
   readonly synced: Promise<void>;
@@ -51,86 +43,94 @@ export type DnsServer = {
   [Symbol.asyncDispose](): Promise<void>;
 };
 
-/** Starts to listen and to follow the API. Answers come at once: SERVFAIL for what is not known yet. */
+/** Starts a server that is told by options what to do. */
 export async function startDns(options: DnsOptions): Promise<DnsServer> {
-  const { client, log, clock = systemClock, random = Math.random } = options;
+  const { client, log, listen } = options;
+  const upstreams = withoutSelf(options.upstreams.map(parseServer), listen, log);
+  const configuration = configurationOf({ ...options, upstreams });
+  log?.info({ upstreams, domain: options.domain }, 'starting');
+  return serve(configuration, { ...options, clientFor: () => client });
+}
+
+/** Starts to listen and to follow the API. Answers come at once: SERVFAIL for what is not known yet. */
+export async function serve(
+  configuration: Configuration,
+  surroundings: Surroundings & { readonly clientFor: (settings: KubernetesSettings) => Client },
+): Promise<DnsServer> {
+  const { clientFor, log, clock = systemClock, random = Math.random } = surroundings;
   const counters = new DnsCounters();
-  const data = new ZoneData(() => clock.now());
-  const zones = createZones(data, {
-    domain: options.domain,
-    ttlSeconds: options.ttlSeconds ?? 30,
-    podRecords: options.podRecords ?? 'insecure',
-    strictCoredns: options.strictCoredns ?? false,
-    localAddresses: () => ownAddresses(options.listen),
-  });
-  const watchPods = zones.podRecords === 'verified';
-  const feed = startFeed({ client, data, watchPods, counters, clock, log });
-  const servers = withoutSelf(options.upstreams.map(parseServer), options.listen, log);
-  const forwarder = servers.length === 0 ? undefined : new Forwarder({ servers, clock, log });
-  const probe =
-    forwarder === undefined || options.loopProbe === false
-      ? undefined
-      : new LoopProbe(forwarder, { clock, log });
-  const responder = new Responder({
-    zones,
-    forwarder,
-    synced: () => feed.hasSynced(),
-    counters,
-    random,
-    onOutside: (question) => probe?.see(question),
-  });
-  const life = { stopping: false };
-  const closers: (() => Promise<void>)[] = [];
-  const stopAll = async (): Promise<void> => {
-    feed.stop();
-    probe?.stop();
-    await Promise.all(closers.splice(0).map((close) => close()));
-  };
+  const world: World = { clientFor, counters, clock, random, log };
+  const life: Life = { stopping: false, blocks: [], closers: [] };
   try {
-    const handle = handlerOf(responder, counters, log);
-    const listeners = await listenAll(options.listen, handle, clock, closers);
-    await Promise.all(
-      pagesOf(options, () => !life.stopping && feed.hasSynced(), { counters, forwarder }).map(
-        async (page) => {
-          const server = await servePage(page);
-          closers.push(async () => {
-            server.close();
-            server.closeAllConnections();
-          });
-        },
-      ),
-    );
-    probe?.start();
-    const addresses = listeners.map((port, index) => ({ host: options.listen[index]!.host, port }));
-    log?.info({ addresses, upstreams: servers, domain: options.domain }, 'answering');
-    void feed.synced.then(() => log?.info(data.counts, 'synced'));
-    return dnsServer({ addresses, feed, life, clock, stopAll });
+    for (const settings of configuration.blocks) {
+      life.blocks.push(await makeBlock(settings, world));
+    }
+    const addresses = await listenAll(life, world);
+    await serveAllPages(life, counters);
+    for (const stage of stagesOf(life)) stage.start?.();
+    log?.info({ addresses }, 'answering');
+    return dnsServer(life, addresses, clock);
   } catch (error) {
-    await stopAll();
+    await stopAll(life);
     throw error;
   }
 }
 
-function dnsServer(parts: {
-  addresses: readonly HostPort[];
-  feed: Feed;
-  life: { stopping: boolean };
-  clock: Clock;
-  stopAll: () => Promise<void>;
-}): DnsServer {
-  const { addresses, feed, life, clock, stopAll } = parts;
+type Life = { stopping: boolean; blocks: Block[]; closers: (() => Promise<void>)[] };
+
+function stagesOf({ blocks }: Life) {
+  return blocks.flatMap(({ stages }) => stages);
+}
+
+function isReady(life: Life): boolean {
+  return !life.stopping && stagesOf(life).every((stage) => stage.isReady?.() ?? true);
+}
+
+async function stopAll(life: Life): Promise<void> {
+  await Promise.all(stagesOf(life).map(async (stage) => stage.stop?.()));
+  await Promise.all(life.closers.splice(0).map((close) => close()));
+}
+
+function dnsServer(life: Life, addresses: readonly HostPort[], clock: Clock): DnsServer {
   const stop = async ({ lameDuckMs = 0 } = {}): Promise<void> => {
     life.stopping = true;
     if (lameDuckMs > 0) await new Promise<void>((resolve) => clock.after(lameDuckMs, resolve));
-    await stopAll();
+    await stopAll(life);
   };
   return {
     addresses,
-    synced: feed.synced,
-    isReady: () => !life.stopping && feed.hasSynced(),
+    synced: Promise.all(life.blocks.map(({ synced }) => synced)).then(() => undefined),
+    isReady: () => isReady(life),
     stop,
     [Symbol.asyncDispose]: () => stop(),
   };
+}
+
+/** Listens on each address over UDP, and over TCP on the same port. */
+async function listenAll(life: Life, world: World): Promise<HostPort[]> {
+  const sockets = Map.groupBy(
+    life.blocks.flatMap((block) => block.settings.sites.map((site) => ({ site, block }))),
+    ({ site }) => socketLabel(site),
+  );
+  const listening = [...sockets.values()].map(async (served) => {
+    const { site } = served[0]!;
+    const zones = served.map(({ site: { zone }, block }) => ({ zone, block }));
+    const { counters, log, clock } = world;
+    const responder = new Responder({ zones, label: socketLabel(site), counters });
+    const handle = handlerOf(responder, counters, log);
+    const udp = await listenUdp(site, handle);
+    life.closers.push(() => udp.close());
+    const tcp = await listenTcp({ host: site.host, port: udp.port }, handle, clock);
+    life.closers.push(() => tcp.close());
+    return { host: site.host, port: udp.port };
+  });
+  return Promise.all(listening);
+}
+
+/** As CoreDNS's metrics name a socket: all addresses have no host. */
+function socketLabel({ scheme, host, port }: Site): string {
+  const any = host === '::' || host === '0.0.0.0';
+  return `${scheme}://${any ? `:${port}` : formatHostPort(host, port)}`;
 }
 
 /** A bug answers SERVFAIL and is counted; the server goes on (D79). */
@@ -140,9 +140,9 @@ function handlerOf(responder: Responder, counters: DnsCounters, log: Logger | un
     log?.error({ error: messageOf(error) }, 'a query met a bug');
     return responder.failure(packet);
   };
-  return (packet, transport) => {
+  return (packet, transport, from) => {
     try {
-      const reply = responder.respond(packet, transport);
+      const reply = responder.respond(packet, transport, from);
       if (reply instanceof Promise) return reply.catch((error: unknown) => failed(error, packet));
       return reply;
     } catch (error) {
@@ -151,46 +151,15 @@ function handlerOf(responder: Responder, counters: DnsCounters, log: Logger | un
   };
 }
 
-/** Listens on each address over UDP, and over TCP on the same port. */
-async function listenAll(
-  listen: readonly HostPort[],
-  handle: Handle,
-  clock: Clock,
-  closers: (() => Promise<void>)[],
-): Promise<number[]> {
-  const add = (listener: Listener): Listener => {
-    closers.push(() => listener.close());
-    return listener;
-  };
-  const ports = listen.map(async ({ host, port }) => {
-    const udp = add(await listenUdp({ host, port }, handle));
-    add(await listenTcp({ host, port: udp.port }, handle, clock));
-    return udp.port;
-  });
-  return Promise.all(ports);
-}
-
-function pagesOf(
-  options: DnsOptions,
-  isReady: () => boolean,
-  sources: { counters: DnsCounters; forwarder: Forwarder | undefined },
-): HttpPage[] {
-  const { health, ready, metrics } = options;
-  const pages: HttpPage[] = [];
-  if (health !== undefined) {
-    pages.push({ ...health, path: '/health', page: () => ({ code: 200, body: 'OK' }) });
-  }
-  if (ready !== undefined) {
-    const page = () => (isReady() ? { code: 200, body: 'OK' } : { code: 503, body: 'kubernetes' });
-    pages.push({ ...ready, path: '/ready', page });
-  }
-  if (metrics !== undefined) {
-    const page = async () => {
-      // The metrics library costs memory and start-up time: only a server that is scraped pays.
-      const { metricsPage } = await import('./metrics.ts');
-      return metricsPage(sources);
-    };
-    pages.push({ ...metrics, path: '/metrics', page });
-  }
-  return pages;
+async function serveAllPages(life: Life, counters: DnsCounters): Promise<void> {
+  const pages = pagesOf(life.blocks, { counters, isReady: () => isReady(life) });
+  await Promise.all(
+    pages.map(async (page) => {
+      const server = await servePage(page);
+      life.closers.push(async () => {
+        server.close();
+        server.closeAllConnections();
+      });
+    }),
+  );
 }

@@ -6,6 +6,7 @@ import type { Clock } from '../lib/clock.ts';
 import { WorldError } from '../lib/errors.ts';
 import { formatHostPort } from '../lib/ip.ts';
 import { dnsLimits } from './limits.ts';
+import type { Sender } from './stage.ts';
 import type { Handle, Listener } from './udp.ts';
 
 /** Binds and answers from then on. */
@@ -52,6 +53,7 @@ export class Connection {
   readonly #socket: Socket;
   readonly #handle: Handle;
   readonly #clock: Clock;
+  readonly #from: Sender;
   #cancelTimer: () => void = () => undefined;
   #busy = false;
   #ending = false;
@@ -60,6 +62,8 @@ export class Connection {
     this.#socket = socket;
     this.#handle = handle;
     this.#clock = clock;
+    const { remoteAddress: address = '', remotePort: port = 0 } = socket;
+    this.#from = { address, port };
   }
 
   /** Answers until the client goes, falls silent or breaks the rules; never throws. */
@@ -104,7 +108,7 @@ export class Connection {
   async #answer(packet: Buffer): Promise<void> {
     this.#busy = true;
     this.#cancelTimer();
-    const reply = await this.#handle(packet, 'tcp');
+    const reply = await this.#handle(packet, 'tcp', this.#from);
     if (reply !== undefined) {
       const frame = Buffer.allocUnsafe(2 + reply.length);
       frame.writeUInt16BE(reply.length);

@@ -3,11 +3,13 @@ import { createSocket, type RemoteInfo, type Socket } from 'node:dgram';
 
 import { WorldError } from '../lib/errors.ts';
 import { familyOf, formatHostPort } from '../lib/ip.ts';
+import type { Sender } from './stage.ts';
 
 /** The reply to a packet; undefined when there is none. Never throws. */
 export type Handle = (
   packet: Uint8Array,
   transport: 'udp' | 'tcp',
+  from: Sender,
 ) => Buffer | undefined | Promise<Buffer | undefined>;
 
 export type Listener = {
@@ -37,7 +39,7 @@ export async function listenUdp(
   const open = new Set<Promise<void>>();
   let closed = false;
   socket.on('message', (packet, from) => {
-    const reply = handle(packet, 'udp');
+    const reply = handle(packet, 'udp', from);
     if (reply instanceof Promise) {
       const work = reply.then((bytes) => {
         if (!closed) send(socket, bytes, from);

@@ -1,5 +1,5 @@
 /** Which servers know the names that are not ours. */
-import { familyOf } from '../../lib/ip.ts';
+import { familyOf, formatHostPort } from '../../lib/ip.ts';
 import { UserError } from '../../lib/errors.ts';
 import { dnsLimits } from '../limits.ts';
 
@@ -32,4 +32,9 @@ export function parseResolvConf(text: string): string[] {
     if (keyword === 'nameserver' && familyOf(host) !== undefined) hosts.push(host);
   }
   return hosts.slice(0, dnsLimits.upstreamsMax);
+}
+
+/** As `parseServer` reads it; the usual port is left out. */
+export function formatServer({ host, port }: Server): string {
+  return port === dnsPort ? host : formatHostPort(host, port);
 }

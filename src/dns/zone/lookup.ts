@@ -25,8 +25,6 @@ export type Outcome =
 
 export type Lookup = {
   readonly zone: Name;
-  /** A reverse zone's missing name may be known upstream (D57). */
-  readonly reverse: boolean;
   readonly outcome: Outcome;
 };
 
@@ -43,7 +41,7 @@ export function lookup(zones: Zones, question: Question): Lookup | undefined {
   const ask = { zones, question, zone, labels };
   const outcome =
     ask.question.class !== internet ? { kind: 'refused' as const } : answer(ask, owned);
-  return { zone, reverse: owned.reverse !== undefined, outcome };
+  return { zone, outcome };
 }
 
 type Ask = {
@@ -80,7 +78,9 @@ function answerVersion({ zones, question }: Ask): Outcome {
 }
 
 /** Only a PTR has an answer; all else is a name error, which may be passed on upstream (D58). */
-function answerReverse({ zones, question, labels }: Ask, family: 'ipv4' | 'ipv6'): Outcome {
+function answerReverse({ zones, question }: Ask, family: 'ipv4' | 'ipv6'): Outcome {
+  // The zone may be a part of the tree, such as 10.in-addr.arpa.
+  const labels = labelsOf(foldCase(question.name)).slice(0, -2);
   const address = canonicalIp(reverseAddress(labels, family));
   if (question.type !== TYPE.PTR || address === undefined) return missing;
   const targets = reverseTargets(zones, address);

@@ -3,6 +3,7 @@ import { test } from 'node:test';
 
 import * as fc from 'fast-check';
 
+import { configurationOf } from '../config/from-options.ts';
 import { CLASS, TYPE } from '../wire/message.ts';
 import { parseName } from '../wire/name.ts';
 import { formatRecord } from '../wire/text.ts';
@@ -96,7 +97,7 @@ for (const [externalName, kept] of externalNames) {
 
 function answer(data: ZoneData, name: string, type: number = TYPE.A, strictCoredns = false) {
   const zones = createZones(data, {
-    domain: 'cluster.local',
+    zones: ['cluster.local', 'in-addr.arpa', 'ip6.arpa'].map((zone) => parseName(zone)!),
     ttlSeconds: 5,
     podRecords: 'insecure',
     strictCoredns,
@@ -250,9 +251,12 @@ test('[D20] one name per address: the hostname, or else the dashed address', () 
 });
 
 test('[D2] a domain that is none, or too long, is refused', () => {
-  const data = new ZoneData(() => 0);
   for (const domain of ['', '.', 'a..b', 'x'.repeat(64), `${'abcdefgh.'.repeat(8)}local`]) {
-    const make = () => createZones(data, { domain, ttlSeconds: 5, podRecords: 'insecure' });
+    const options = { ttlSeconds: 5, podRecords: 'insecure' as const };
+    const make = () => {
+      const [block] = configurationOf({ domain, listen: [], upstreams: [] }).blocks;
+      return createZones(new ZoneData(() => 0), { ...options, ...block!.plugins.kubernetes! });
+    };
     assert.throws(make, /Cannot serve cluster domain/);
   }
 });

@@ -1,6 +1,14 @@
 /** The zones this server owns, and how it answers in them. */
 import { UserError } from '../../lib/errors.ts';
-import { foldCase, nameBytesMax, parseName, root, under, type Name } from '../wire/name.ts';
+import {
+  formatName,
+  isWithin,
+  nameBytesMax,
+  parseName,
+  root,
+  under,
+  type Name,
+} from '../wire/name.ts';
 import type { ServiceEntry } from './objects.ts';
 import type { ZoneData } from './zone-data.ts';
 
@@ -25,8 +33,8 @@ export type Zones = {
 };
 
 export type ZoneOptions = {
-  /** Such as `cluster.local`. */
-  readonly domain: string;
+  /** Folded: the cluster domain and the reverse zones. */
+  readonly zones: readonly Name[];
   readonly ttlSeconds: number;
   readonly podRecords: PodRecords;
   readonly strictCoredns?: boolean;
@@ -36,25 +44,22 @@ export type ZoneOptions = {
 /** Host, service and namespace have up to 63 bytes each and stand with `svc` before the domain. */
 const domainBytesMax = nameBytesMax - 3 * 64 - 4;
 
-/** The cluster domain and both reverse trees over the data. */
+/** The zones over the data. The first that is not reverse is the cluster domain (D2). */
 export function createZones(data: ZoneData, options: ZoneOptions): Zones {
-  const parsed = parseName(options.domain);
-  if (parsed === undefined || parsed === root || parsed.length > domainBytesMax) {
+  const owned = options.zones.map((name) => ({ name, reverse: reverseFamily(name) }));
+  const domain = owned.find(({ reverse }) => reverse === undefined)?.name ?? root;
+  if (domain === root || domain.length > domainBytesMax) {
     throw new UserError(
       'BAD_DNS_DOMAIN',
-      `Cannot serve cluster domain "${options.domain}": it is not a domain name of 1 to ${domainBytesMax} bytes`,
+      `Cannot serve cluster domain "${formatName(domain)}": it is not a domain name of 1 to ${domainBytesMax} bytes`,
       { hint: 'A cluster domain looks like cluster.local' },
     );
   }
-  const domain = foldCase(parsed);
   return {
     data,
     domain,
-    owned: [
-      { name: domain, reverse: undefined },
-      { name: parseName('in-addr.arpa')!, reverse: 'ipv4' },
-      { name: parseName('ip6.arpa')!, reverse: 'ipv6' },
-    ],
+    // The longest match wins (D1).
+    owned: owned.toSorted((a, b) => b.name.length - a.name.length),
     ttlSeconds: options.ttlSeconds,
     podRecords: options.podRecords,
     strictCoredns: options.strictCoredns ?? false,
@@ -63,4 +68,14 @@ export function createZones(data: ZoneData, options: ZoneOptions): Zones {
     nameOfEndpoint: ({ namespace, name }, host, zone) =>
       under(host, under(name, under(namespace, under('svc', zone)))),
   };
+}
+
+const reverseTrees = [
+  { name: parseName('in-addr.arpa')!, reverse: 'ipv4' },
+  { name: parseName('ip6.arpa')!, reverse: 'ipv6' },
+] as const;
+
+/** Which addresses a zone names, if it is a reverse one. */
+export function reverseFamily(zone: Name): 'ipv4' | 'ipv6' | undefined {
+  return reverseTrees.find(({ name }) => isWithin(zone, name))?.reverse;
 }

@@ -1,21 +1,12 @@
-/** Names that are not ours: asked of other servers, kept for a while, each asked only once at a time. */
+/** Several servers that know the same: which is asked, and what happens when it does not answer. */
 import { randomInt } from 'node:crypto';
 
 import type { Clock } from '../../lib/clock.ts';
-import { messageOf, WorldError } from '../../lib/errors.ts';
-import type { Logger } from '../../lib/log.ts';
+import { WorldError } from '../../lib/errors.ts';
 import { dnsLimits } from '../limits.ts';
 import { encodeMessage } from '../wire/encode.ts';
-import {
-  FLAG,
-  RCODE,
-  TYPE,
-  type Message,
-  type Question,
-  type ResourceRecord,
-} from '../wire/message.ts';
-import { foldCase, root } from '../wire/name.ts';
-import { MessageCache } from './cache.ts';
+import { FLAG, TYPE, type Message, type Question, type ResourceRecord } from '../wire/message.ts';
+import { root } from '../wire/name.ts';
 import { askTcp, askUdp, type Ask } from './exchange.ts';
 import type { Server } from './servers.ts';
 
@@ -27,56 +18,22 @@ export type ForwardOptions = {
   readonly dnssecOk: boolean;
 };
 
-/** `message` has no OPT; `failed` is the rcode of a reply made here. */
-export type Resolved =
-  | { readonly kind: 'message'; readonly message: Message; readonly cached: boolean }
-  | { readonly kind: 'failed'; readonly rcode: number };
+/** A reply without OPT, and who gave it. */
+export type UpstreamReply = { readonly message: Message; readonly server: Server };
 
 type Upstream = { readonly server: Server; shunnedUntilMs: number };
 
-export class Forwarder {
-  readonly cache: MessageCache;
+export class UpstreamPool {
   readonly #upstreams: Upstream[];
   readonly #clock: Clock;
-  readonly #log: Logger | undefined;
-  readonly #inFlight = new Map<string, Promise<Resolved>>();
-  readonly counts = { rejected: 0, failed: 0 };
-  #stopped: string | undefined;
 
-  constructor(options: {
-    readonly servers: readonly Server[];
-    readonly clock: Clock;
-    readonly log?: Logger | undefined;
-  }) {
+  constructor(options: { readonly servers: readonly Server[]; readonly clock: Clock }) {
     this.#upstreams = options.servers.map((server) => ({ server, shunnedUntilMs: 0 }));
     this.#clock = options.clock;
-    this.#log = options.log;
-    this.cache = new MessageCache(() => this.#clock.monotonicMs());
   }
 
-  /** From now on every question fails: going on would harm, for this reason. */
-  stop(reason: string): void {
-    this.#stopped = reason;
-  }
-
-  /** Answers from the cache at once, or asks upstream. */
-  resolve(question: Question, options: ForwardOptions): Resolved | Promise<Resolved> {
-    if (this.#stopped !== undefined) return { kind: 'failed', rcode: RCODE.SERVFAIL };
-    const key = keyOf(question, options);
-    const kept = this.cache.get(key);
-    if (kept !== undefined) return { kind: 'message', message: kept, cached: true };
-    const running = this.#inFlight.get(key);
-    if (running !== undefined) return running;
-    if (this.#inFlight.size >= dnsLimits.upstreamQueriesMax) {
-      this.counts.rejected += 1;
-      return { kind: 'failed', rcode: RCODE.REFUSED };
-    }
-    const asked = this.#ask(key, question, options).finally(() => this.#inFlight.delete(key));
-    this.#inFlight.set(key, asked);
-    return asked;
-  }
-
-  async #ask(key: string, question: Question, options: ForwardOptions): Promise<Resolved> {
+  /** Asks one after another, twice around at most; throws `WorldError` when none answers in time. */
+  async ask(question: Question, options: ForwardOptions): Promise<UpstreamReply> {
     const deadline = this.#clock.monotonicMs() + dnsLimits.upstreamTotalMs;
     const order = this.#order();
     let last: unknown;
@@ -86,16 +43,14 @@ export class Forwarder {
       try {
         const message = await this.#exchange(upstream.server, question, options, timeoutMs);
         upstream.shunnedUntilMs = 0;
-        return { kind: 'message', message: this.cache.put(key, message), cached: false };
+        return { message, server: upstream.server };
       } catch (error) {
         if (!(error instanceof WorldError)) throw error;
         upstream.shunnedUntilMs = this.#clock.monotonicMs() + dnsLimits.upstreamShunMs;
         last = error;
       }
     }
-    this.counts.failed += 1;
-    this.#log?.warn({ question, error: messageOf(last) }, 'no upstream answered');
-    return { kind: 'failed', rcode: RCODE.SERVFAIL };
+    throw last;
   }
 
   /** In random order (D90a), those that failed lately behind the others. */
@@ -139,12 +94,6 @@ async function wholeReply(ask: Ask, cut: Message): Promise<Message> {
     if (error instanceof WorldError) return cut;
     throw error;
   }
-}
-
-/** Apart in the cache: what differs by the DO and CD bits (D83). */
-function keyOf({ name, type, class: questionClass }: Question, options: ForwardOptions): string {
-  const bits = (options.dnssecOk ? 1 : 0) | ((options.flags & FLAG.CD) === 0 ? 0 : 2);
-  return foldCase(name) + String.fromCharCode(type, questionClass, bits);
 }
 
 function queryFor(question: Question, options: ForwardOptions): Message {

@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import { dnsLimits } from '../limits.ts';
 import { CLASS, FLAG, TYPE, type Message } from '../wire/message.ts';
 import { nameOf } from '../wire/name.ts';
-import { MessageCache } from './cache.ts';
+import { MessageCache } from './message-cache.ts';
 
 function textMessage(name: string, bytes: number): Message {
   const question = { name: nameOf([name])!, type: TYPE.TXT, class: CLASS.IN };

@@ -1,0 +1,71 @@
+/** `cache`: answers of the stages behind it are kept a while, and each is asked for only once at a time. */
+import type { Clock } from '../../lib/clock.ts';
+import { outsideFlags, spelled } from './forward.ts';
+import { type Answer, type Answered, type Ask, type Next, type Stage } from '../stage.ts';
+import { MessageCache } from '../upstream/message-cache.ts';
+import { FLAG, OPCODE, opcodeOf, type Message } from '../wire/message.ts';
+import { foldCase } from '../wire/name.ts';
+
+const stageName = 'cache';
+
+export class CacheStage implements Stage {
+  readonly name = stageName;
+  readonly cache: MessageCache;
+  readonly #inFlight = new Map<string, Promise<Answer>>();
+
+  constructor({ clock }: { readonly clock: Clock }) {
+    this.cache = new MessageCache(() => clock.monotonicMs());
+  }
+
+  answer(ask: Ask, next: Next): Answered {
+    if (opcodeOf(ask.query) !== OPCODE.QUERY) return next(ask);
+    const key = keyOf(ask);
+    const kept = this.cache.get(key);
+    if (kept !== undefined) return hit(ask, kept);
+    const finish = (answer: Answer) => tailored(ask, answer);
+    const running = this.#inFlight.get(key);
+    if (running !== undefined) return running.then(finish);
+    // What is kept may serve a client that wants AD later (D89).
+    const { query } = ask;
+    const asked = next({ ...ask, query: { ...query, flags: query.flags | FLAG.AD } });
+    const keep = (answer: Answer) => this.#keep(key, ask, answer);
+    if (!(asked instanceof Promise)) return finish(keep(asked));
+    const work = asked.then(keep).finally(() => this.#inFlight.delete(key));
+    this.#inFlight.set(key, work);
+    return work.then(finish);
+  }
+
+  /** The answer with the TTL that all its records share (D85). */
+  #keep(key: string, ask: Ask, answer: Answer): Answer {
+    if (answer.error !== undefined || answer.dropped === true) return answer;
+    const { answers, authorities, additionals } = this.cache.put(key, messageOf(ask, answer));
+    return { ...answer, answers, authorities, additionals };
+  }
+}
+
+function messageOf({ query }: Ask, answer: Answer): Message {
+  const { flags, answers, authorities, additionals } = answer;
+  return { id: 0, flags, questions: [query.question], answers, authorities, additionals };
+}
+
+/** AA is set on whatever comes from here (D65). */
+function hit(ask: Ask, { flags, answers, authorities, additionals }: Message): Answer {
+  const answer = { flags: flags | FLAG.AA, answers, authorities, additionals };
+  return tailored(ask, { ...answer, sources: [{ stage: stageName }] });
+}
+
+/** The flags and the spelling that this client gets. */
+function tailored(ask: Ask, answer: Answer): Answer {
+  const { flags, answers } = answer;
+  return {
+    ...answer,
+    flags: outsideFlags(flags, ask),
+    answers: spelled(answers, ask.query.question.name),
+  };
+}
+
+/** Apart in the cache: what differs by the DO and CD bits (D83). */
+function keyOf({ query: { question, flags, edns } }: Ask): string {
+  const bits = (edns?.dnssecOk === true ? 1 : 0) | ((flags & FLAG.CD) === 0 ? 0 : 2);
+  return foldCase(question.name) + String.fromCharCode(question.type, question.class, bits);
+}

@@ -1,0 +1,101 @@
+/**
+ * The way of a question through the server: stages in a fixed order, each of which answers or asks the
+ * next one. A stage may change the question on its way in and the answer on its way out.
+ */
+import type { Query } from './query.ts';
+import { FLAG, RCODE, type Question, type ResourceRecord } from './wire/message.ts';
+
+export type Transport = 'udp' | 'tcp' | 'tls' | 'https';
+
+/** Who asks. */
+export type Sender = { readonly address: string; readonly port: number };
+
+/** A question with all that a stage may want to know about it. */
+export type Ask = {
+  readonly query: Query;
+  readonly transport: Transport;
+  readonly from: Sender;
+  /** Length of the packet it came in. */
+  readonly bytes: number;
+  readonly server: Asked;
+};
+
+/** The socket that was asked, with all its zones. */
+export type Asked = {
+  /** As metrics name it, such as `dns://:53`. */
+  readonly label: string;
+  /** Puts another question to the same socket, for the names that aliases lead to. */
+  readonly resolve: Next;
+};
+
+/** Where an answer comes from: the stage, and in it the object, the kept entry or the server asked. */
+export type Source = { readonly stage: string; readonly detail?: () => string };
+
+/** A reply without its header's copied part, its question and its OPT record. */
+export type Answer = {
+  /** AA, TC, RA, AD and the rcode. */
+  readonly flags: number;
+  readonly answers: readonly ResourceRecord[];
+  readonly authorities: readonly ResourceRecord[];
+  readonly additionals: readonly ResourceRecord[];
+  /** Whoever had a part in it, the first answering stage first. */
+  readonly sources: readonly Source[];
+  /** Why it failed, for the log. */
+  readonly error?: string;
+  /** The client gets no reply at all. */
+  readonly dropped?: boolean;
+};
+
+export type Answered = Answer | Promise<Answer>;
+
+export type Next = (ask: Ask) => Answered;
+
+export type Stage = {
+  /** The name of its directive. */
+  readonly name: string;
+  answer(ask: Ask, next: Next): Answered;
+  /** Absent: always. */
+  isReady?(): boolean;
+  /** Called once the server listens. */
+  start?(): void;
+  stop?(): void | Promise<void>;
+};
+
+/** The stages as one function; whoever is left over is refused. */
+export function chainOf(stages: readonly Stage[]): Next {
+  return stages.reduceRight<Next>((next, stage) => (ask) => stage.answer(ask, next), refused);
+}
+
+function refused(): Answer {
+  return failure(RCODE.REFUSED, { stage: 'server' });
+}
+
+/** A reply of the server itself: AA stays 0 and there is no SOA (D64). */
+export function failure(rcode: number, source: Source, error?: string): Answer {
+  return {
+    flags: rcode,
+    ...noRecords,
+    sources: [source],
+    ...(error === undefined ? {} : { error }),
+  };
+}
+
+const noRecords = { answers: [], authorities: [], additionals: [] } as const;
+
+/** Goes on with a value at once where there is one: most answers take no time. */
+export function whenDone<T, R>(
+  value: T | Promise<T>,
+  use: (value: T) => R | Promise<R>,
+): R | Promise<R> {
+  return value instanceof Promise ? value.then(use) : use(value);
+}
+
+/** The same ask with another question. */
+export function asking(ask: Ask, question: Question, flags: number = ask.query.flags): Ask {
+  return { ...ask, query: { ...ask.query, question, flags } };
+}
+
+/** What of the client's query decides which answer of another server fits it (D83, D90b). */
+export function wantsAuthentic({ query }: Ask): boolean {
+  return query.edns?.dnssecOk === true || (query.flags & FLAG.AD) !== 0;
+}
