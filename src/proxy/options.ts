@@ -1,8 +1,12 @@
 /** What a service proxy is started with, and what it tells of itself. */
 import type { Client } from '../client/client.ts';
-import type { Informers } from '../client/informer.ts';
+import type { EndpointSlice, Node } from '../api/types.ts';
+import type { Informer, Informers } from '../client/informer.ts';
 import type { Clock } from '../lib/clock.ts';
+import type { IpFamily } from '../lib/ip.ts';
 import type { Logger } from '../lib/log.ts';
+import type { ServicePlan } from '../plan/types.ts';
+import type { ProxyHealth } from './health/proxy-health.ts';
 
 export type ProxyOptions = {
   readonly client: Client;
@@ -14,14 +18,52 @@ export type ProxyOptions = {
   /** New connections to unallocated addresses in here are dropped (P92). */
   readonly serviceCidrs?: readonly string[];
   readonly masqueradeAll?: boolean;
+  /** Those whose rules are kept; both unless the machine lacks one (P137). */
+  readonly families?: readonly IpFamily[];
+  /** Least time between the end of a sync and the next one (P127); 0: at once, the default. */
+  readonly minSyncPeriodMs?: number;
+  /** A failed sync is tried again after this at the latest. */
+  readonly syncPeriodMs?: number;
   /** Shared with the rest of the process; otherwise the proxy has its own. */
   readonly informers?: Informers;
+  /** The node's own object alone, already followed by somebody else. */
+  readonly nodes?: Informer<Node>;
+  /** Told what goes on, for metrics. */
+  readonly observer?: ProxyObserver;
   readonly log: Logger;
   readonly clock?: Clock;
   /** Whole numbers below 2^32. */
   readonly random?: () => number;
   /** Called after each commit, for measurements. */
   readonly onSync?: (sync: Sync) => void;
+};
+
+/** Whoever counts. Nothing of it may throw. */
+export type ProxyObserver = {
+  /** A Service changed that the proxy will look at. */
+  serviceChanged(): void;
+  /** The same for a slice. */
+  sliceChanged(old: EndpointSlice | undefined, current: EndpointSlice | undefined): void;
+  /** A Service was planned anew; undefined when it has no rules. */
+  planned(service: string, plan: ServicePlan | undefined): void;
+  /** A sync of one family ended: all that was noted is in the kernel, or `error` says why not. */
+  synced(sync: FamilySync): void;
+  /** Flows of a family were looked through. */
+  cleaned(cleaning: FlowCleaning): void;
+};
+
+export type FamilySync = {
+  readonly family: IpFamily;
+  /** Everything was compared with the kernel, as after a start or a failure. */
+  readonly full: boolean;
+  readonly durationMs: number;
+  readonly error?: unknown;
+};
+
+export type FlowCleaning = {
+  readonly family: IpFamily;
+  readonly durationMs: number;
+  readonly deleted: number;
 };
 
 /** One change of the kernel. Times are milliseconds, `at` since the epoch. */
@@ -47,5 +89,7 @@ export type Proxy = {
   readonly resourceVersion: number;
   /** The last sync that wrote something. */
   readonly lastSync: Sync | undefined;
+  /** Whether it keeps up with the news. */
+  readonly health: ProxyHealth;
   readonly stop: () => Promise<void>;
 };

@@ -9,13 +9,15 @@ import { createEventRecorder, type EventRecorder } from '../client/events.ts';
 import { Informer } from '../client/informer.ts';
 import { systemClock, type Clock } from '../lib/clock.ts';
 import { messageOf } from '../lib/errors.ts';
+import type { IpFamily } from '../lib/ip.ts';
 import { serviceKeyOf } from '../plan/forwarding.ts';
 import { planService, type PlanContext } from '../plan/service.ts';
 import { ProxyHealth } from './health/proxy-health.ts';
 import { ServiceHealthPorts } from './health/service-ports.ts';
-import { NftablesBackend } from './nftables/backend.ts';
+import { NftablesBackend, type FamilyCommit } from './nftables/backend.ts';
+import { Pacer } from './pacer.ts';
 import { StaleFlows } from './stale-flows.ts';
-import type { Proxy, ProxyOptions, Sync } from './options.ts';
+import type { FlowCleaning, Proxy, ProxyOptions, Sync } from './options.ts';
 
 /** More writes than this are split, so that no commit holds the kernel's lock for long (X3). */
 const WRITES_PER_COMMIT = 10_000;
@@ -25,9 +27,12 @@ const WATCH_MS = 800;
 const COMPARE_PAUSE = 9;
 /** Who events say they come from: what people filter by. */
 const component = 'kube-proxy';
-const FAMILIES = ['ipv4', 'ipv6'] as const;
 const RETRY_MS = 50;
 const RETRY_MS_MAX = 30_000;
+/** News bring a failed sync forward, but not more often than this. */
+const FAILED_PAUSE_MS = 1000;
+/** Everything is compared with the kernel at least this often (P127). */
+const FULL_SYNC_MS = 3_600_000;
 
 /** Starts the proxy; nothing is written before Services and slices are both listed (P125). */
 export async function startProxy(options: ProxyOptions): Promise<Proxy> {
@@ -48,19 +53,24 @@ class ServiceProxy implements Proxy {
   readonly #backend: NftablesBackend;
   readonly #flows: StaleFlows;
   readonly #events: EventRecorder;
-  readonly #health: ProxyHealth;
+  readonly health: ProxyHealth;
   readonly #healthPorts: ServiceHealthPorts;
   readonly #dirty = new Set<string>();
   readonly #undo: (() => void)[] = [];
+  readonly #pacer: Pacer;
   #settleReady: () => void;
   #context: PlanContext;
   /** When the oldest news in `dirty` came. */
   #dirtySince: number | undefined;
   #listed = false;
   #swept = false;
-  #scheduled = false;
-  #stopped = false;
   #failures = 0;
+  #failureTold = false;
+  /** What the sync that is under way took so far, by family. */
+  readonly #spentMs = new Map<IpFamily, number>();
+  /** The sync under way began by reading the kernel. */
+  #full = true;
+  #lastFullMs = 0;
   #newestVersion = 0;
   #compareAfter = 0;
 
@@ -70,26 +80,27 @@ class ServiceProxy implements Proxy {
     const { promise, resolve } = Promise.withResolvers<void>();
     this.ready = promise;
     this.#settleReady = resolve;
-    const { client, nodeName } = options;
-    const fieldSelector = `metadata.name=${nodeName}`;
-    const nodes = { client, resource: resources.nodes, fieldSelector, clock: this.#clock };
+    const { client, nodeName, log } = options;
+    this.#pacer = new Pacer({ clock: this.#clock, run: () => this.#sync() });
     this.#services = this.#informer<Service>(resources.services);
     this.#slices = this.#informer<EndpointSlice>(resources.endpointslices);
     this.#slices.addIndex('service', (slice) => [serviceKeyOf(slice) ?? '']);
-    this.#nodes = new Informer<Node>(nodes);
+    this.#nodes = options.nodes ?? nodeInformer(options, this.#clock);
     this.#context = this.#contextFor(undefined);
-    this.#flows = new StaleFlows({ log: options.log, clock: this.#clock });
+    const { observer, families } = options;
+    const onCleaned = observer && ((cleaning: FlowCleaning) => observer.cleaned(cleaning));
+    this.#flows = new StaleFlows({ log, clock: this.#clock, onCleaned });
     this.#backend = new NftablesBackend({
-      log: options.log,
+      log,
       random: options.random ?? (() => Math.floor(Math.random() * 2 ** 32)),
+      ...(families === undefined ? {} : { families }),
     });
-    const { log } = options;
     const host = nodeName;
     this.#events = createEventRecorder({ client, component, host, clock: this.#clock, log });
-    this.#health = new ProxyHealth(this.#clock);
+    this.health = new ProxyHealth(this.#clock);
     this.#healthPorts = new ServiceHealthPorts({
       addresses: this.#context.node.nodePortAddresses,
-      isHealthy: () => this.#health.healthy,
+      isHealthy: () => this.health.healthy,
       onFailure: (service, port, found) => this.#tellHealthPort(service, port, found),
       log,
       clock: this.#clock,
@@ -98,8 +109,12 @@ class ServiceProxy implements Proxy {
 
   start(): void {
     this.#undo.push(
-      this.#services.onChange((old, current) => this.#noteService(current ?? old)),
+      this.#services.onChange((old, current) => {
+        this.#options.observer?.serviceChanged();
+        this.#noteService(current ?? old);
+      }),
       this.#slices.onChange((old, current) => {
+        this.#options.observer?.sliceChanged(old, current);
         this.#noteSlice(old);
         this.#noteSlice(current);
       }),
@@ -108,16 +123,16 @@ class ServiceProxy implements Proxy {
     const { services, slices, nodes } = this.#informers();
     void Promise.all([services.synced, slices.synced]).then(() => {
       this.#listed = true;
-      this.#schedule();
+      this.#pacer.ask();
     });
     for (const informer of [services, slices, nodes]) informer.start();
     this.#watchKernel();
   }
 
   async stop(): Promise<void> {
-    this.#stopped = true;
+    this.#pacer.stop();
     for (const undo of this.#undo) undo();
-    this.#nodes.stop();
+    if (this.#options.nodes === undefined) this.#nodes.stop();
     if (this.#options.informers === undefined) {
       this.#services.stop();
       this.#slices.stop();
@@ -159,8 +174,8 @@ class ServiceProxy implements Proxy {
     );
     this.#dirty.add(key);
     this.#dirtySince ??= this.#clock.monotonicMs();
-    this.#health.queued(FAMILIES);
-    this.#schedule();
+    this.health.queued(this.#families);
+    if (this.#listed) this.#pacer.ask();
   }
 
   /** Only the zone concerns us, and only then is everything planned anew (P83). */
@@ -188,29 +203,19 @@ class ServiceProxy implements Proxy {
 
   // ---- the loop
 
-  /** Once the event loop has handed out all that came with this piece of news. */
-  #schedule(delayMs = 0): void {
-    if (this.#scheduled || this.#stopped || !this.#listed) return;
-    this.#scheduled = true;
-    const run = () => {
-      this.#scheduled = false;
-      if (!this.#stopped) this.#sync();
-    };
-    if (delayMs === 0) setImmediate(run);
-    else this.#clock.after(delayMs, run);
-  }
-
   #sync(): void {
     const startedAt = this.#clock.monotonicMs();
+    this.#failureTold = false;
     const since = this.#dirtySince ?? startedAt;
     const version = this.#newestVersion;
     try {
       const services = this.#fill();
       const last = this.#dirty.size === 0;
       if (last && !this.#swept) this.#backend.sweep();
-      const writes = this.#backend.commit();
+      const planningMs = this.#clock.monotonicMs() - startedAt;
+      const writes = this.#backend.commit((commit) => this.#count(commit, { planningMs, last }));
       if (last) this.#finish(version);
-      else this.#schedule();
+      else this.#pacer.ask();
       if (writes > 0) this.#tell({ services, writes, version, since, startedAt });
       this.#healthPorts.apply();
       this.#flows.clean(this.#backend.tables.map((table) => table.program));
@@ -226,6 +231,8 @@ class ServiceProxy implements Proxy {
       this.#backend.open();
       this.#backend.setRanges(this.#context.options);
       this.#swept = false;
+      this.#full = true;
+      this.#lastFullMs = this.#clock.monotonicMs();
     }
     let services = 0;
     for (const key of this.#dirty) {
@@ -234,6 +241,7 @@ class ServiceProxy implements Proxy {
       const plan = this.#plan(key);
       this.#backend.setService(key, plan, (family, keys) => this.#flows.note(family, keys));
       this.#healthPorts.set(key, plan?.healthCheck);
+      this.#options.observer?.planned(key, plan);
       services += 1;
     }
     return services;
@@ -249,8 +257,26 @@ class ServiceProxy implements Proxy {
     this.resourceVersion = version;
     this.#dirtySince = undefined;
     this.#swept = true;
-    for (const family of FAMILIES) this.#health.updated(family);
+    this.#full = false;
+    this.#pacer.pause(this.#options.minSyncPeriodMs ?? 0);
     this.#settleReady();
+  }
+
+  get #families(): readonly IpFamily[] {
+    return this.#backend.tables.map((table) => table.family);
+  }
+
+  /** Adds up what a sync takes that is committed in parts; its last part is told. */
+  #count(commit: FamilyCommit, { planningMs, last }: { planningMs: number; last: boolean }): void {
+    const { family, error } = commit;
+    const spentMs = (this.#spentMs.get(family) ?? 0) + planningMs + commit.durationMs;
+    const failed = error !== undefined;
+    this.#failureTold ||= failed;
+    this.#spentMs.set(family, last || failed ? 0 : spentMs);
+    if (!last && !failed) return;
+    if (!failed) this.health.updated(family);
+    const sync = { family, full: this.#full, durationMs: spentMs };
+    this.#options.observer?.synced(failed ? { ...sync, error } : sync);
   }
 
   #tellHealthPort(key: string, port: number, found: string): void {
@@ -283,18 +309,30 @@ class ServiceProxy implements Proxy {
   /** Reads the kernel again and tries once more, later each time. */
   #recover(error: unknown): void {
     this.#failures += 1;
-    const delayMs = Math.min(RETRY_MS_MAX, RETRY_MS * 2 ** (this.#failures - 1));
+    const longestMs = this.#options.syncPeriodMs ?? RETRY_MS_MAX;
+    const delayMs = Math.min(longestMs, RETRY_MS * 2 ** (this.#failures - 1));
     this.#options.log.error({ error: messageOf(error), retryMs: delayMs }, 'sync failed');
+    if (!this.#failureTold) this.#tellFailure(error);
     this.#backend.close();
-    this.#schedule(delayMs);
+    this.#pacer.pause(Math.min(delayMs, FAILED_PAUSE_MS));
+    this.#pacer.ask(delayMs);
+  }
+
+  /** It failed before any family could be committed. */
+  #tellFailure(error: unknown): void {
+    for (const family of this.#families) {
+      this.#options.observer?.synced({ family, full: true, durationMs: 0, error });
+    }
   }
 
   /** Others may change our table; a flush of everything is the usual case. */
   #watchKernel(): void {
     const timer = setInterval(() => {
-      if (!this.#swept || this.#scheduled || this.#dirty.size > 0) return;
+      if (!this.#swept || this.#pacer.waits || this.#dirty.size > 0) return;
       try {
-        if (this.#backend.wasChangedByOthers()) this.#compare();
+        const fullMs = this.#clock.monotonicMs() - this.#lastFullMs;
+        if (fullMs >= FULL_SYNC_MS) this.#compareNow();
+        else if (this.#backend.wasChangedByOthers()) this.#compare();
       } catch (error) {
         this.#recover(error);
       }
@@ -308,9 +346,19 @@ class ServiceProxy implements Proxy {
     const start = this.#clock.monotonicMs();
     if (start < this.#compareAfter && !this.#backend.isGone()) return;
     this.#options.log.info('the ruleset was changed by somebody else: comparing ours');
-    this.#backend.close();
-    this.#sync();
+    this.#compareNow();
     const end = this.#clock.monotonicMs();
     this.#compareAfter = end + (end - start) * COMPARE_PAUSE;
   }
+
+  #compareNow(): void {
+    this.#backend.close();
+    this.#sync();
+  }
+}
+
+/** Of the node's own object alone. */
+function nodeInformer({ client, nodeName }: ProxyOptions, clock: Clock): Informer<Node> {
+  const fieldSelector = `metadata.name=${nodeName}`;
+  return new Informer<Node>({ client, resource: resources.nodes, fieldSelector, clock });
 }

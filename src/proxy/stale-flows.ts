@@ -9,6 +9,7 @@ import { messageOf } from '../lib/errors.ts';
 import type { IpFamily } from '../lib/ip.ts';
 import type { Logger } from '../lib/log.ts';
 import { frontendKey, targetKey, type PlannedFrontend, type PortPlan } from '../plan/types.ts';
+import type { FlowCleaning } from './options.ts';
 
 /** What the cleaner asks of the plan in force. */
 export type FlowPlan = {
@@ -38,11 +39,17 @@ export class StaleFlows {
   readonly #clock: Clock;
   /** Frontends whose flows must be looked at, by family. */
   readonly #keys: Record<IpFamily, Set<string>> = { ipv4: new Set(), ipv6: new Set() };
+  readonly #onCleaned: ((cleaning: FlowCleaning) => void) | undefined;
   #notBefore = 0;
   #cancel: (() => void) | undefined;
 
-  constructor(options: { log: Logger; clock?: Clock }) {
+  constructor(options: {
+    log: Logger;
+    clock?: Clock;
+    onCleaned?: ((cleaning: FlowCleaning) => void) | undefined;
+  }) {
     this.#log = options.log;
+    this.#onCleaned = options.onCleaned;
     this.#clock = options.clock ?? systemClock;
   }
 
@@ -73,11 +80,14 @@ export class StaleFlows {
   #cleanFamily(plan: FlowPlan): void {
     const keys = this.#keys[plan.family];
     if (keys.size === 0) return;
+    const start = this.#clock.monotonicMs();
     try {
       using connection = new ConntrackConnection();
       const stale = connection.flows(plan.family, (flow) => isStale(flow, keys, plan));
       for (const flow of stale) connection.delete(flow);
       keys.clear();
+      const durationMs = this.#clock.monotonicMs() - start;
+      this.#onCleaned?.({ family: plan.family, durationMs, deleted: stale.length });
       if (stale.length > 0) {
         this.#log.debug({ family: plan.family, flows: stale.length }, 'forgot stale UDP flows');
       }

@@ -11,6 +11,15 @@ export type NftablesOptions = {
   readonly log: Logger;
   /** Whole numbers below 2^32. */
   readonly random: () => number;
+  /** Both unless the machine lacks one. */
+  readonly families?: readonly IpFamily[];
+};
+
+/** What became of one family's part of a commit. */
+export type FamilyCommit = {
+  readonly family: IpFamily;
+  readonly durationMs: number;
+  readonly error?: unknown;
 };
 
 export class NftablesBackend {
@@ -22,10 +31,8 @@ export class NftablesBackend {
 
   constructor(options: NftablesOptions) {
     this.#log = options.log;
-    this.tables = [
-      new FamilyTable('ipv4', options.random),
-      new FamilyTable('ipv6', options.random),
-    ];
+    const { families = ['ipv4', 'ipv6'] } = options;
+    this.tables = families.map((family) => new FamilyTable(family, options.random));
   }
 
   get isOpen(): boolean {
@@ -84,20 +91,25 @@ export class NftablesBackend {
 
   /**
    * Writes what differs, one transaction per family; returns how much that was. One family's
-   * failure does not keep the other from being written (P136).
+   * failure does not keep the other from being written (P136). `tell` hears of each of them.
    */
-  commit(): number {
+  commit(tell?: (commit: FamilyCommit) => void): number {
     const connection = this.#connection;
     if (connection === undefined) return 0;
     let writes = 0;
     let failure: unknown;
     for (const table of this.tables) {
+      const { family } = table;
+      const start = performance.now();
+      const durationMs = () => performance.now() - start;
       try {
         const written = table.commit(connection);
         if (written > 0) this.#generation = nextGeneration(this.#generation);
         writes += written;
+        tell?.({ family, durationMs: durationMs() });
       } catch (error) {
-        this.#log.error({ family: table.family, error: messageOf(error) }, 'commit refused');
+        this.#log.error({ family, error: messageOf(error) }, 'commit refused');
+        tell?.({ family, durationMs: durationMs(), error });
         failure ??= error;
       }
     }
