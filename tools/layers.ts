@@ -28,6 +28,10 @@ const rules: Record<string, Rule> = {
     because: 'it realises the plan on the kernel',
   },
   dns: { imports: ['lib', 'api', 'client', 'kernel'], because: 'it answers from the watch' },
+  balancer: {
+    imports: ['lib', 'api', 'client', 'plan', 'proxy', 'kernel'],
+    because: 'to balance over nodes is to serve Services whose endpoints are node ports',
+  },
   lab: {
     imports: [
       'lib',
@@ -41,6 +45,7 @@ const rules: Record<string, Rule> = {
       'plan',
       'proxy',
       'dns',
+      'balancer',
     ],
     because: 'it brings everything up; the command line stands on it',
   },
@@ -57,6 +62,7 @@ const rules: Record<string, Rule> = {
       'plan',
       'proxy',
       'dns',
+      'balancer',
       'lab',
     ],
     because: 'nothing imports it',

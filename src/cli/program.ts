@@ -36,6 +36,16 @@ export function createProgram(): Command {
       list,
     )
     .option('--pod-cidr <cidrs>', 'addresses of pods, one range per family, comma-separated', list)
+    .addOption(
+      new Option('--load-balancer <kind>', 'who answers for Services of type LoadBalancer')
+        .choices(['edge', 'layer2', 'none'])
+        .default('edge'),
+    )
+    .option(
+      '--load-balancer-cidr <cidrs>',
+      'addresses for them, one range per family, comma-separated',
+      list,
+    )
     .option(
       '--api-port <port>',
       'port of the API on loopback (default: the first free from 6443)',

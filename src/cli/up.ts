@@ -1,6 +1,6 @@
 import { upWithoutRoot } from '../lab/rights.ts';
 import { up as bringUp, type UpResult } from '../lab/up.ts';
-import type { IpFamilyChoice } from '../lab/config.ts';
+import type { IpFamilyChoice, LoadBalancerChoice } from '../lab/config.ts';
 import type { Step } from '../lab/progress.ts';
 
 export type UpOptions = {
@@ -9,6 +9,8 @@ export type UpOptions = {
   ipFamily: IpFamilyChoice;
   serviceCidr?: string[];
   podCidr?: string[];
+  loadBalancer: LoadBalancerChoice;
+  loadBalancerCidr?: string[];
   apiPort?: number;
   json?: boolean;
 };
@@ -24,6 +26,10 @@ export async function up(options: UpOptions): Promise<void> {
       ipFamily: options.ipFamily,
       ...(options.serviceCidr === undefined ? {} : { serviceCidrs: options.serviceCidr }),
       ...(options.podCidr === undefined ? {} : { podCidrs: options.podCidr }),
+      loadBalancer: options.loadBalancer,
+      ...(options.loadBalancerCidr === undefined
+        ? {}
+        : { loadBalancerCidrs: options.loadBalancerCidr }),
       ...(options.apiPort === undefined ? {} : { apiPort: options.apiPort }),
     },
     (step) => say(stepText(step)),

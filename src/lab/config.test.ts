@@ -39,6 +39,24 @@ test('a second lab takes other ranges than the first', () => {
   );
 });
 
+test('LoadBalancer Services get addresses of the node network past the nodes', () => {
+  const lab = planLab({ ...plain, ipFamily: 'dual' }, emptyHost, 6443);
+  assert.deepEqual(lab.balancer, {
+    kind: 'edge',
+    cidrs: ['172.29.0.192/27', 'fd00:172:29::1:0/120'],
+    ips: ['172.29.0.2', 'fd00:172:29::2'],
+    mac: '02:fa:1e:ad:01:00',
+  });
+  assert.equal(planLab({ ...plain, loadBalancer: 'none' }, emptyHost, 6443).balancer, undefined);
+});
+
+test('LoadBalancer Services get the addresses asked for, in the node network or elsewhere', () => {
+  for (const range of ['192.0.2.0/28', '172.29.0.128/25', '203.0.113.7/32']) {
+    const lab = planLab({ ...plain, loadBalancerCidrs: [range] }, emptyHost, 6443);
+    assert.deepEqual(lab.balancer?.cidrs, [range]);
+  }
+});
+
 const refusals: {
   name: string;
   request: Partial<LabRequest>;
@@ -87,6 +105,28 @@ const refusals: {
     name: 'pods over the node network',
     request: { podCidrs: ['172.29.0.0/16'] },
     message: /overlaps the node network/,
+  },
+  {
+    name: 'balanced addresses that are the nodes own',
+    request: { loadBalancerCidrs: ['172.29.0.0/28'] },
+    message: /the node network 172\.29\.0\.0\/24 overlaps --load-balancer-cidr 172\.29\.0\.0\/28/,
+  },
+  {
+    name: 'balanced addresses among the pods',
+    request: { loadBalancerCidrs: ['10.244.7.0/28'] },
+    message: /--pod-cidr 10\.244\.0\.0\/16 overlaps --load-balancer-cidr 10\.244\.7\.0\/28/,
+  },
+  {
+    name: 'balanced addresses of one family in a dual lab',
+    request: { ipFamily: 'dual', loadBalancerCidrs: ['192.0.2.0/28'] },
+    message: /--load-balancer-cidr "192\.0\.2\.0\/28": it has no ipv6 range/,
+  },
+  {
+    name: 'balanced addresses that the host routes elsewhere',
+    request: { loadBalancerCidrs: ['192.0.2.0/28'] },
+    host: { routes: [{ cidr: parseCidr('192.0.2.0/24')!, device: 'vpn0' }], links: [], labs: [] },
+    message:
+      /--load-balancer-cidr 192\.0\.2\.0\/28 overlaps the host's route to 192\.0\.2\.0\/24 by vpn0/,
   },
   {
     name: 'a host route in the way',

@@ -6,6 +6,7 @@ import { UserError } from '../lib/errors.ts';
 import {
   addressAt,
   bitsOf,
+  cidrContains,
   cidrsOverlap,
   formatCidr,
   parseCidr,
@@ -17,6 +18,9 @@ import { labRoots } from './paths.ts';
 
 export type IpFamilyChoice = 'ipv4' | 'ipv6' | 'dual';
 
+/** Who gives LoadBalancer Services their addresses when they ask for nobody by class. */
+export type LoadBalancerChoice = 'edge' | 'layer2' | 'none';
+
 /** What the person asked for; absent fields are chosen. */
 export type LabRequest = {
   readonly name: string;
@@ -25,6 +29,9 @@ export type LabRequest = {
   readonly serviceCidrs?: readonly string[];
   readonly podCidrs?: readonly string[];
   readonly apiPort?: number;
+  /** Default: edge. */
+  readonly loadBalancer?: LoadBalancerChoice;
+  readonly loadBalancerCidrs?: readonly string[];
 };
 
 export type LabNode = {
@@ -53,6 +60,18 @@ export type LabConfig = {
   /** The API on the host's loopback, for kubeconfig. */
   readonly apiPort: number;
   readonly nodes: readonly LabNode[];
+  /** Absent: LoadBalancer Services get no address. */
+  readonly balancer?: LabBalancer;
+};
+
+export type LabBalancer = {
+  readonly kind: Exclude<LoadBalancerChoice, 'none'>;
+  /** Where the Services' addresses come from, one range per family. */
+  readonly cidrs: readonly string[];
+  /** Addresses of the balancer host in the node network; it is made when a Service needs it. */
+  readonly ips: readonly string[];
+  /** Of its link: nodes know by it what came through the balancer. */
+  readonly mac: string;
 };
 
 /** What stands in the way on the host. */
@@ -94,6 +113,10 @@ export function planLab(request: LabRequest, host: HostFacts, apiPort: number): 
     service: families.map((family, at) => chooseRange(request, 'service', family, index, at)),
     pod: families.map((family, at) => chooseRange(request, 'pod', family, index, at)),
     node: families.map((family) => nodeRange(family, index)),
+    balancer:
+      request.loadBalancer === 'none'
+        ? []
+        : families.map((family, at) => chooseRange(request, 'balancer', family, index, at)),
   };
   checkRanges(request, chosen);
   checkHost(request.name, chosen, host);
@@ -116,7 +139,31 @@ export function planLab(request: LabRequest, host: HostFacts, apiPort: number): 
     clusterDns: chosen.service.map((cidr) => addressAt(cidr, 10)),
     apiPort,
     nodes,
+    ...planBalancer(request, chosen, index),
   };
+}
+
+function planBalancer(
+  request: LabRequest,
+  { node, balancer }: Ranges,
+  index: number,
+): { balancer?: LabBalancer } {
+  const kind = request.loadBalancer ?? 'edge';
+  if (kind === 'none') return {};
+  return {
+    balancer: {
+      kind,
+      cidrs: balancer.map(formatCidr),
+      ips: node.map((cidr) => addressAt(cidr, 2)),
+      mac: `02:fa:1e:ad:01:${index.toString(16).padStart(2, '0')}`,
+    },
+  };
+}
+
+/** Whether the range lies in the node network, where everybody finds its addresses by asking around. */
+export function isOnNodeNetwork(lab: Pick<LabConfig, 'nodeCidrs'>, range: string): boolean {
+  const { address } = parseCidr(range)!;
+  return lab.nodeCidrs.some((cidr) => cidrContains(parseCidr(cidr)!, address));
 }
 
 /** Node number `at` (from 0): `node-1` with the 11th address of the node network and its part of the pods'. */
@@ -163,15 +210,19 @@ function freeIndex(host: HostFacts): number {
 
 function chooseRange(
   request: LabRequest,
-  what: 'service' | 'pod',
+  what: Chosen,
   family: IpFamily,
   index: number,
   at: number,
 ): Cidr {
-  const given = what === 'service' ? request.serviceCidrs : request.podCidrs;
+  const given = {
+    service: request.serviceCidrs,
+    pod: request.podCidrs,
+    balancer: request.loadBalancerCidrs,
+  }[what];
   if (given === undefined) return defaultRange(what, family, index);
   const text = given.find((entry) => parseCidr(entry)?.family === family);
-  const flag = `--${what}-cidr`;
+  const flag = labels[what];
   for (const entry of given) {
     if (parseCidr(entry) === undefined)
       throw new UserError(
@@ -190,7 +241,9 @@ function chooseRange(
   return cidr;
 }
 
-function checkSize(request: LabRequest, flag: string, cidr: Cidr, what: 'service' | 'pod'): void {
+function checkSize(request: LabRequest, flag: string, cidr: Cidr, what: Chosen): void {
+  // One address is a range to give away as well.
+  if (what === 'balancer') return;
   const bits = bitsOf(cidr.family);
   if (what === 'service') {
     // Kubernetes allows at most 2^20 IPv6 service addresses, and eleven are needed for the well-known ones.
@@ -211,7 +264,12 @@ function checkSize(request: LabRequest, flag: string, cidr: Cidr, what: 'service
   }
 }
 
-function defaultRange(what: 'service' | 'pod', family: IpFamily, index: number): Cidr {
+function defaultRange(what: Chosen, family: IpFamily, index: number): Cidr {
+  // Part of the node network, past the nodes: nobody needs a route there.
+  if (what === 'balancer') {
+    const network = nodeRange(family, index);
+    return family === 'ipv4' ? subnetAt(network, 27, 6) : subnetAt(network, 120, 256);
+  }
   // A second lab takes the neighbouring ranges, so that several can share the host's routing table.
   const text =
     family === 'ipv4'
@@ -229,32 +287,47 @@ function nodeRange(family: IpFamily, index: number): Cidr {
   )!;
 }
 
-type Ranges = {
-  readonly service: readonly Cidr[];
-  readonly pod: readonly Cidr[];
-  readonly node: readonly Cidr[];
-};
+/** The ranges that a flag may name. */
+type Chosen = 'service' | 'pod' | 'balancer';
 
-const labels = { service: '--service-cidr', pod: '--pod-cidr', node: 'the node network' } as const;
+type Ranges = Readonly<Record<Chosen | 'node', readonly Cidr[]>>;
+
+const labels = {
+  service: '--service-cidr',
+  pod: '--pod-cidr',
+  balancer: '--load-balancer-cidr',
+  node: 'the node network',
+} as const;
+const kinds = ['service', 'pod', 'node', 'balancer'] as const;
 
 function checkRanges(request: LabRequest, ranges: Ranges): void {
-  const all = (['service', 'pod', 'node'] as const).flatMap((kind) =>
-    ranges[kind].map((cidr) => ({ kind, cidr })),
-  );
+  const all = kinds.flatMap((kind) => ranges[kind].map((cidr) => ({ kind, cidr })));
   for (const [at, a] of all.entries()) {
     for (const b of all.slice(at + 1)) {
       if (!cidrsOverlap(a.cidr, b.cidr)) continue;
+      if (a.kind === 'node' && b.kind === 'balancer' && isPastTheNodes(b.cidr, a.cidr)) continue;
       throw new UserError(
         'RANGE_OVERLAP',
         `Cannot bring up lab "${request.name}": ${labels[a.kind]} ${formatCidr(a.cidr)} overlaps ${labels[b.kind]} ${formatCidr(b.cidr)}`,
-        { hint: 'Choose ranges that share no address, with --service-cidr and --pod-cidr' },
+        {
+          hint: 'Choose ranges that share no address, with --service-cidr, --pod-cidr and --load-balancer-cidr',
+        },
       );
     }
   }
 }
 
+/** A part of the node network with no address that a lab's machines may have. */
+function isPastTheNodes(cidr: Cidr, network: Cidr): boolean {
+  if (cidr.prefixLength < network.prefixLength) return false;
+  return !cidrsOverlap(cidr, subnetAt(network, bitsOf(network.family) - machineBits, 0));
+}
+
+/** The first 128 addresses of the node network: the host, the balancer, the nodes. */
+const machineBits = 7;
+
 function checkHost(name: string, ranges: Ranges, host: HostFacts): void {
-  for (const kind of ['service', 'pod', 'node'] as const) {
+  for (const kind of kinds) {
     for (const cidr of ranges[kind]) {
       const clash = host.routes.find((route) => cidrsOverlap(route.cidr, cidr));
       if (clash === undefined) continue;

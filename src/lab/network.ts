@@ -20,8 +20,14 @@ import {
 } from '../kernel/route/index.ts';
 import { assert } from '../lib/errors.ts';
 import { parseCidr } from '../lib/ip.ts';
-import type { HostFacts, LabConfig, LabNode } from './config.ts';
-import { nodeNamespaces, switchNamespace, type LabPaths } from './paths.ts';
+import {
+  isOnNodeNetwork,
+  type HostFacts,
+  type LabBalancer,
+  type LabConfig,
+  type LabNode,
+} from './config.ts';
+import { balancerNamespace, nodeNamespaces, switchNamespace, type LabPaths } from './paths.ts';
 
 /** The bridge in the switch. */
 const bridge = 'bridge';
@@ -75,6 +81,37 @@ export function createSwitch(lab: LabConfig, paths: LabPaths): void {
       `give "${lab.hostLink}" address ${address}`,
     );
   });
+  routeBalanced(connection, lab, linkIndex);
+}
+
+/** The balancer host: a machine on the switch that owns the addresses of LoadBalancer Services. */
+export function createBalancerHost(lab: LabConfig, balancer: LabBalancer, paths: LabPaths): void {
+  const file = balancerNamespace(paths);
+  // What a start that was cut off has left: its cable goes with the namespace, in a moment.
+  unpinNamespace(file);
+  within({ net: fresh }, () => {
+    pinNamespace('net', `${file}.new`);
+    setForwarderSysctls(lab);
+  });
+  within({ net: switchNamespace(paths) }, () => {
+    using connection = new RouteConnection();
+    connection.ensure(deleteLink('balancer'), 'unplug an old balancer');
+  });
+  const link = { netFile: `${file}.new`, link: 'eth0', address: balancer.mac };
+  plugIn(switchNamespace(paths), 'balancer', link);
+  within({ net: `${file}.new` }, () => {
+    const machine = { name: 'balancer', ips: balancer.ips };
+    addressMachine(lab, machine);
+    // Complete from its first moment under its name on.
+    pinNamespace('net', file);
+  });
+  unpinNamespace(`${file}.new`);
+}
+
+/** Lets go of the balancer host; nothing when there is none. */
+export function removeBalancerHost(paths: LabPaths): void {
+  unpinNamespace(`${balancerNamespace(paths)}.new`);
+  unpinNamespace(balancerNamespace(paths));
 }
 
 /** A node's namespaces, its link to the bridge, and the host's routes to its pods. */
@@ -85,10 +122,10 @@ export function createNode(lab: LabConfig, node: LabNode, paths: LabPaths): void
     setHostname(node.name);
     pinNamespace('net', namespaces.net);
     pinNamespace('uts', namespaces.uts);
-    setNodeSysctls(lab);
+    setForwarderSysctls(lab);
   });
   plugIn(switchNamespace(paths), node.name, { netFile: namespaces.net, link: 'eth0' });
-  within({ net: namespaces.net }, () => addressNode(lab, node));
+  within({ net: namespaces.net }, () => addressMachine(lab, node));
   routeToNode(lab, node);
 }
 
@@ -136,7 +173,7 @@ function plugIn(
   }
 }
 
-function addressNode(lab: LabConfig, node: LabNode): void {
+function addressMachine(lab: LabConfig, node: Pick<LabNode, 'name' | 'ips'>): void {
   using connection = new RouteConnection();
   connection.apply(setLink('lo', { up: true }), `set the loopback of "${node.name}" up`);
   connection.apply(setLink('eth0', { up: true }), `set eth0 of "${node.name}" up`);
@@ -157,6 +194,7 @@ function addressNode(lab: LabConfig, node: LabNode): void {
       `route "${node.name}" to the host`,
     );
   });
+  routeBalanced(connection, lab, eth0);
   for (const other of lab.nodes) {
     if (other.name === node.name) continue;
     other.podCidrs.forEach((destination, at) =>
@@ -192,8 +230,19 @@ export function routeServices(lab: LabConfig, node: LabNode): void {
   );
 }
 
-/** A node forwards for its pods, and believes no shortcut: answers must come back through it. */
-function setNodeSysctls(lab: LabConfig): void {
+/** Whoever has an address of LoadBalancer Services answers for it on the switch. */
+function routeBalanced(connection: RouteConnection, lab: LabConfig, linkIndex: number): void {
+  for (const destination of lab.balancer?.cidrs ?? []) {
+    if (isOnNodeNetwork(lab, destination)) continue;
+    connection.apply(
+      replaceRoute({ destination, linkIndex }),
+      `route the addresses of LoadBalancer Services, ${destination}`,
+    );
+  }
+}
+
+/** A machine that forwards believes no shortcut: answers must come back through it. */
+function setForwarderSysctls(lab: LabConfig): void {
   writeSysctl('net.ipv4.ip_forward', 1);
   // Else a client is refused at once six times, and then once a second (net/ipv4/icmp.c).
   writeSysctl('net.ipv4.icmp_ratelimit', 0);

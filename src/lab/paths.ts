@@ -60,6 +60,11 @@ export function switchNamespace(paths: LabPaths): string {
   return join(paths.runtime, 'switch');
 }
 
+/** The pinned network namespace of the balancer host; made when a Service needs it. */
+export function balancerNamespace(paths: LabPaths): string {
+  return join(paths.runtime, 'balancer');
+}
+
 /** The pinned namespaces of a node. */
 export function nodeNamespaces(paths: LabPaths, node: string): { net: string; uts: string } {
   const dir = nodeRuntimeDir(paths, node);

@@ -7,6 +7,7 @@ import { dnsManifests } from '../dns/manifests.ts';
 import { createLogger } from '../lib/log.ts';
 import { parseCidr } from '../lib/ip.ts';
 import { openSqliteStore } from '../store/sqlite.ts';
+import { watchForBalancer } from './balancer.ts';
 import { apiPortInLab, nodeGraceSeconds, podPrefixLength, type LabConfig } from './config.ts';
 import { keyFiles } from './keys.ts';
 import { ensureObject } from './manifests.ts';
@@ -57,6 +58,7 @@ export async function runServer(paths: LabPaths): Promise<void> {
       defaultTolerationSeconds,
     },
   });
+  const stopBalancer = watchForBalancer({ lab, paths, client: server.client, log });
   await startNameRelay(lab.hostIPs, log);
   const manifests = dnsManifests({
     domain: lab.clusterDomain,
@@ -70,6 +72,7 @@ export async function runServer(paths: LabPaths): Promise<void> {
   for (const signal of ['SIGTERM', 'SIGINT'] as const) {
     process.once(signal, () => {
       controllers.stop();
+      stopBalancer();
       void server.close().finally(() => process.exit(0));
     });
   }

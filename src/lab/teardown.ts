@@ -4,7 +4,7 @@ import { dirname, join } from 'node:path';
 import { unmount } from '../kernel/ffi/mount.ts';
 import { WorldError } from '../lib/errors.ts';
 import type { LabConfig, LabNode } from './config.ts';
-import { removeNode, removeSwitch } from './network.ts';
+import { removeBalancerHost, removeNode, removeSwitch } from './network.ts';
 import { nodeNamespaces, nodeRuntimeDir, ownRoot, type LabPaths } from './paths.ts';
 import {
   endAll,
@@ -24,6 +24,7 @@ export async function removeLab(lab: LabConfig, paths: LabPaths): Promise<void> 
     ...(await killAllOf(() => lab.nodes.flatMap((node) => processesOfNode(node, paths)))),
   ];
   for (const node of lab.nodes) removeNode(node, paths);
+  removeBalancerHost(paths);
   removeSwitch(lab, paths);
   removeFiles(paths);
   complainOf(stuck);

@@ -6,6 +6,7 @@ import { decodeBody, encodeBody } from './body.ts';
 import {
   AF_UNSPEC,
   IFA_ADDRESS,
+  IFA_CACHEINFO,
   IFA_F_DADFAILED,
   IFA_F_NODAD,
   IFA_F_NOPREFIXROUTE,
@@ -33,6 +34,8 @@ export type NewAddress = {
   readonly noDad?: boolean;
   /** The kernel makes no route for the prefix. */
   readonly noPrefixRoute?: boolean;
+  /** `preferred_lft 0`: IPv6 never chooses it as the source of a new connection. */
+  readonly deprecated?: boolean;
 };
 
 /** An address as the kernel shows it. */
@@ -114,6 +117,9 @@ function newAddress(address: NewAddress, flags: number): Message {
   return addressMessage(RTM_NEWADDR, flags, { ...address, scope });
 }
 
+/** `struct ifa_cacheinfo`: preferred for 0 s, valid for ever, two stamps that the kernel fills in. */
+const deprecatedLifetimes = new Uint8Array(Uint32Array.of(0, 0xffff_ffff, 0, 0).buffer);
+
 /** Every address message opens with `struct ifaddrmsg`. */
 function addressMessage(
   type: number,
@@ -137,6 +143,7 @@ function addressMessage(
       attr.bytes(IFA_LOCAL, bytes),
       attr.bytes(IFA_ADDRESS, bytes),
       wanted > 0xff ? attr.u32(IFA_FLAGS, wanted) : undefined,
+      address.deprecated === true ? attr.bytes(IFA_CACHEINFO, deprecatedLifetimes) : undefined,
     ],
   );
   return { type, flags, body };

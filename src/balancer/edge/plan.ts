@@ -1,0 +1,164 @@
+/**
+ * Objects and health in, a ServicePlan for the balancer host out: its frontends are the addresses of
+ * a Service, its endpoints the Service's node ports on the nodes that are fit, or the pods themselves
+ * where there are no node ports. Pure.
+ */
+import type { EndpointSlice, Node, Service, ServicePort } from '../../api/types.ts';
+import { familyOf, formatCidr, parseCidr, type IpFamily } from '../../lib/ip.ts';
+import { normalCidr } from '../../plan/address.ts';
+import { selectEndpoints } from '../../plan/endpoints.ts';
+import type { Frontend, PortPlan, ServicePlan, Target } from '../../plan/types.ts';
+import type { Check } from './probe.ts';
+
+/** A machine that Services may be balanced over. */
+export type BalancedNode = { readonly name: string; readonly ips: readonly string[] };
+
+/** What is known at the moment. */
+export type View = {
+  readonly nodes: readonly BalancedNode[];
+  /** Of the Service. */
+  readonly slices: readonly EndpointSlice[];
+  isAlive(node: string): boolean;
+  answerOf(node: string, check: Check): boolean | undefined;
+};
+
+/** Whoever carries this label takes no traffic of balancers (KEP-1143). */
+const excludeLabel = 'node.kubernetes.io/exclude-from-external-load-balancers';
+const leavingTaint = 'ToBeDeletedByClusterAutoscaler';
+const affinitySeconds = 10_800;
+
+/** The machine behind a Node; undefined when balancers must leave it alone. */
+export function balancedNode(node: Node): BalancedNode | undefined {
+  const { name, labels, deletionTimestamp } = node.metadata;
+  if (labels?.[excludeLabel] !== undefined || deletionTimestamp !== undefined) return undefined;
+  if (node.spec?.taints?.some(({ key }) => key === leavingTaint)) return undefined;
+  const ips = (node.status?.addresses ?? [])
+    .filter(({ type }) => type === 'InternalIP')
+    .map(({ address }) => address);
+  return ips.length === 0 ? undefined : { name, ips };
+}
+
+/** What tells whether a node is to be used for the Service; undefined where only its life counts. */
+export function checkOf({ spec }: Service): Check | undefined {
+  if (spec.externalTrafficPolicy === 'Local') {
+    return spec.healthCheckNodePort ? { kind: 'http', port: spec.healthCheckNodePort } : undefined;
+  }
+  const tcp = spec.ports?.find(({ protocol = 'TCP', nodePort }) => protocol === 'TCP' && nodePort);
+  return tcp?.nodePort ? { kind: 'tcp', port: tcp.nodePort } : undefined;
+}
+
+/** The whole of one Service with these addresses. */
+export function planEdge(service: Service, ips: readonly string[], view: View): ServicePlan {
+  const { namespace = '', name, creationTimestamp = '' } = service.metadata;
+  const nodes = fitNodes(service, view);
+  const ports = ips.flatMap((ip) =>
+    (service.spec.ports ?? []).map((port) => planPort({ service, port, ip, nodes }, view)),
+  );
+  return { service: `${namespace}/${name}`, since: creationTimestamp, ports, clusterIPs: [] };
+}
+
+type PortInput = {
+  readonly service: Service;
+  readonly port: ServicePort;
+  readonly ip: string;
+  readonly nodes: readonly BalancedNode[];
+};
+
+function planPort(input: PortInput, view: View): PortPlan {
+  const { service, port, ip } = input;
+  const { spec } = service;
+  const { namespace = '', name } = service.metadata;
+  const { protocol = 'TCP', name: portName = '' } = port;
+  const family = familyOf(ip)!;
+  const cluster = port.nodePort ? nodeTargets(input, family) : podTargets(input, family, view);
+  const sources = allowedSources(service, family);
+  const keepsSource = spec.externalTrafficPolicy === 'Local' || spec.sessionAffinity === 'ClientIP';
+  const frontend: Frontend = {
+    kind: 'loadBalancerIP',
+    address: ip,
+    protocol,
+    port: port.port,
+    pool: 'cluster',
+    // Nodes tie clients by their addresses, and policy Local promises them to the pods. Everybody else's
+    // the node would rewrite anyway, and an answer to us needs no help to find its way back.
+    masquerade: keepsSource ? 'never' : 'always',
+    ...(sources === undefined ? {} : { sources }),
+  };
+  return {
+    id: `${namespace}/${name}:${portName}/${protocol}/${family}`,
+    service: `${namespace}/${name}`,
+    portName,
+    protocol,
+    family,
+    frontends: [frontend],
+    cluster,
+    local: [],
+    serving: cluster,
+    affinitySeconds: spec.sessionAffinity === 'ClientIP' ? affinityOf(service) : 0,
+  };
+}
+
+/**
+ * The nodes that get connections. Better some that may fail than none at all: where no node says yes,
+ * those with pods that still answer (policy Local), all that live, or all.
+ */
+export function fitNodes(service: Service, view: View): readonly BalancedNode[] {
+  const alive = view.nodes.filter(({ name }) => view.isAlive(name));
+  const check = checkOf(service);
+  const answer = (name: string) => check && view.answerOf(name, check);
+  if (service.spec.externalTrafficPolicy === 'Local') {
+    const has = (name: string, state: 'ready' | 'serving') => hasEndpoint(view.slices, name, state);
+    const willing = alive.filter(({ name }) => answer(name) ?? has(name, 'ready'));
+    return willing.length > 0 ? willing : alive.filter(({ name }) => has(name, 'serving'));
+  }
+  const willing = alive.filter(({ name }) => answer(name) !== false);
+  if (willing.length > 0) return willing;
+  return alive.length > 0 ? alive : view.nodes;
+}
+
+function hasEndpoint(
+  slices: readonly EndpointSlice[],
+  node: string,
+  state: 'ready' | 'serving',
+): boolean {
+  return slices.some(({ endpoints }) =>
+    endpoints.some(({ nodeName, conditions = {} }) => {
+      const { ready = true, serving = ready } = conditions;
+      return nodeName === node && (state === 'ready' ? ready : serving);
+    }),
+  );
+}
+
+function nodeTargets({ port, nodes }: PortInput, family: IpFamily): Target[] {
+  return nodes.flatMap(({ ips }) => {
+    const address = ips.find((ip) => familyOf(ip) === family);
+    return address === undefined ? [] : [{ address, port: port.nodePort!, local: false }];
+  });
+}
+
+/** Without node ports (allocateLoadBalancerNodePorts) connections go to the pods at once. */
+function podTargets({ port }: PortInput, family: IpFamily, view: View): readonly Target[] {
+  const { protocol = 'TCP', name: portName = '' } = port;
+  const nowhere = { name: '', addresses: [], nodePortAddresses: [] };
+  const select = (slices: readonly EndpointSlice[]) =>
+    selectEndpoints(slices, { portName, protocol, family, node: nowhere }).cluster;
+  const reachable = view.slices.map((slice) => ({
+    ...slice,
+    endpoints: slice.endpoints.filter(({ nodeName = '' }) => view.isAlive(nodeName)),
+  }));
+  const targets = select(reachable);
+  return targets.length > 0 ? targets : select(view.slices);
+}
+
+/** As the proxy reads them (P51, P53), without what only concerns nodes. */
+function allowedSources({ spec }: Service, family: IpFamily): string[] | undefined {
+  const asked = spec.loadBalancerSourceRanges ?? [];
+  const ranges = asked.flatMap((range) => parseCidr(normalCidr(range) ?? '') ?? []);
+  const mine = ranges.filter((range) => range.family === family);
+  if (mine.length === 0) return asked.length > 0 && ranges.length === 0 ? [] : undefined;
+  return mine.map(formatCidr);
+}
+
+function affinityOf({ spec }: Service): number {
+  return spec.sessionAffinityConfig?.clientIP?.timeoutSeconds ?? affinitySeconds;
+}
