@@ -63,7 +63,7 @@ export async function runAgent(paths: LabPaths, name: string, version: string): 
     informers,
     nodeName: name,
     nodeIPs: node.ips,
-    clusterCidrs: lab.podCidrs,
+    detectLocal: { mode: 'ClusterCIDR', cidrs: lab.podCidrs },
     serviceCidrs: lab.serviceCidrs,
     log,
   });

@@ -11,6 +11,7 @@ export function sampleContext(
     node: {
       name: 'node-1',
       zone: 'zone-a',
+      nodeIPs: ['172.29.0.11', 'fd00:172:29::11'],
       addresses: ['172.29.0.11', 'fd00:172:29::11'],
       nodePortAddresses: ['172.29.0.11', 'fd00:172:29::11'],
       ...more.node,

@@ -125,9 +125,9 @@ function frontendsOf(input: PortInput, context: PlanContext): Frontend[] {
 /** P57, P59, P61 and, without a detector, P63; P64 and P65 for masqueradeAll. */
 function clusterMasquerade(family: IpFamily, options: PlanOptions): Masquerade {
   if (options.masqueradeAll) return 'always';
-  return options.podCidrs.some((cidr) => parseCidr(cidr)?.family === family)
-    ? 'outsiders'
-    : 'never';
+  const { podInterface, podCidrs } = options;
+  if (podInterface !== undefined) return 'outsiders';
+  return podCidrs.some((cidr) => parseCidr(cidr)?.family === family) ? 'outsiders' : 'never';
 }
 
 function isForProxy(service: Service): boolean {
@@ -172,7 +172,7 @@ function allowedSources(service: Service, family: IpFamily, node: NodeFacts): st
   // Ranges that nobody can read let nobody in: the safe reading of a half-formed object.
   if (mine.length === 0) return asked.length > 0 && ranges.length === 0 ? [] : undefined;
   // A node that holds a VIP of the Service talks to it with the VIP as source (P52).
-  const nodeMay = mine.some((range) => node.addresses.some((own) => cidrContains(range, own)));
+  const nodeMay = mine.some((range) => node.nodeIPs.some((own) => cidrContains(range, own)));
   const vips = nodeMay ? balancerIPs(service, family) : [];
   return [...mine.map(formatCidr), ...vips.map((vip) => `${vip}/${bitsOf(family)}`)];
 }

@@ -83,19 +83,34 @@ export type NodeFacts = {
   readonly name: string;
   /** Label `topology.kubernetes.io/zone`. */
   readonly zone?: string;
-  /** Addresses on the node's interfaces. */
+  /** The node's own addresses, one per family: its name to the cluster (P52). */
+  readonly nodeIPs: readonly string[];
+  /** Addresses on the node's interfaces; only the evaluator asks for them. */
   readonly addresses: readonly string[];
   /** Those of them that answer on node ports. */
   readonly nodePortAddresses: readonly string[];
 };
 
+/** Interfaces by name, or by how their names begin. */
+export type InterfaceMatch = { readonly kind: 'name' | 'prefix'; readonly text: string };
+
+/**
+ * How connections choose among the endpoints of a pool: each for itself, strictly in turn, or by
+ * the client's address, so that few clients move when endpoints change.
+ */
+export type Balancing = 'random' | 'roundRobin' | 'sourceHash';
+
 export type PlanOptions = {
   /** Sources inside are pods. A family without a prefix has no local-traffic detector (P63). */
   readonly podCidrs: readonly string[];
+  /** Packets that come in here are from pods, in both families; `podCidrs` is empty then (P66). */
+  readonly podInterface?: InterfaceMatch;
   /** Masquerades pods towards cluster IPs as well (P64). */
   readonly masqueradeAll: boolean;
   /** New connections to unallocated addresses inside are dropped (P92). */
   readonly serviceCidrs: readonly string[];
+  /** Of Services that do not choose for themselves. Default: `random`. */
+  readonly balancing?: Balancing;
 };
 
 /** A frontend as it stands in the plan, with the port it belongs to. */

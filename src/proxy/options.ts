@@ -5,17 +5,25 @@ import type { Informer, Informers } from '../client/informer.ts';
 import type { Clock } from '../lib/clock.ts';
 import type { IpFamily } from '../lib/ip.ts';
 import type { Logger } from '../lib/log.ts';
-import type { ServicePlan } from '../plan/types.ts';
+import type { Balancing, Clash, ServicePlan } from '../plan/types.ts';
 import type { ProxyHealth } from './health/proxy-health.ts';
 
 export type ProxyOptions = {
   readonly client: Client;
   readonly nodeName: string;
-  /** The node's primary addresses, one per family: they answer on node ports (P30). */
+  /** The node's primary addresses, one per family. */
   readonly nodeIPs: readonly string[];
-  /** Where pods have their addresses; sources elsewhere are masqueraded (P66). */
-  readonly clusterCidrs: readonly string[];
-  /** New connections to unallocated addresses in here are dropped (P92). */
+  /**
+   * Which of the node's addresses answer on node ports: `primary`, or prefixes, of which 0.0.0.0/0
+   * and ::/0 stand for every address (P30-P34). Default: `primary`.
+   */
+  readonly nodePortAddresses?: readonly string[];
+  /** How traffic from pods of this node is told from other traffic (P66). */
+  readonly detectLocal: DetectLocal;
+  /**
+   * New connections to unallocated addresses in here are dropped (P92). Absent: what the API
+   * server's ServiceCIDR objects say, followed as they change.
+   */
   readonly serviceCidrs?: readonly string[];
   readonly masqueradeAll?: boolean;
   /** Those whose rules are kept; both unless the machine lacks one (P137). */
@@ -24,6 +32,10 @@ export type ProxyOptions = {
   readonly minSyncPeriodMs?: number;
   /** A failed sync is tried again after this at the latest. */
   readonly syncPeriodMs?: number;
+  /** The bit of the packet mark that asks for masquerading, 0-31. Default: 14 (P67). */
+  readonly masqueradeBit?: number;
+  /** Of Services without the annotation `fairlead.dev/balancing`. Default: `random`. */
+  readonly balancing?: Balancing;
   /** Shared with the rest of the process; otherwise the proxy has its own. */
   readonly informers?: Informers;
   /** The node's own object alone, already followed by somebody else. */
@@ -37,6 +49,16 @@ export type ProxyOptions = {
   /** Called after each commit, for measurements. */
   readonly onSync?: (sync: Sync) => void;
 };
+
+/**
+ * How pods of this node are recognised (P66): by source addresses in the cluster's prefixes, in
+ * the node's own ones (`spec.podCIDRs` of its Node), or by the interface they come in by.
+ */
+export type DetectLocal =
+  | { readonly mode: 'ClusterCIDR'; readonly cidrs: readonly string[] }
+  | { readonly mode: 'NodeCIDR' }
+  | { readonly mode: 'BridgeInterface'; readonly bridge: string }
+  | { readonly mode: 'InterfaceNamePrefix'; readonly prefix: string };
 
 /** Whoever counts. Nothing of it may throw. */
 export type ProxyObserver = {
@@ -91,5 +113,7 @@ export type Proxy = {
   readonly lastSync: Sync | undefined;
   /** Whether it keeps up with the news. */
   readonly health: ProxyHealth;
+  /** Addresses that two Services claim, and which of them is served (P44). */
+  readonly clashes: readonly Clash[];
   readonly stop: () => Promise<void>;
 };

@@ -2,7 +2,7 @@
  * The service proxy of one node: Services, EndpointSlices and its own Node go in, rules in the
  * kernel come out. It reacts to news at once; what arrives together is committed together.
  */
-import type { EndpointSlice, Node, Service } from '../api/types.ts';
+import type { EndpointSlice, Service } from '../api/types.ts';
 import { keyOf, keyText } from '../api/meta.ts';
 import { resources } from '../api/resources.ts';
 import { createEventRecorder, type EventRecorder } from '../client/events.ts';
@@ -11,10 +11,13 @@ import { systemClock, type Clock } from '../lib/clock.ts';
 import { messageOf } from '../lib/errors.ts';
 import type { IpFamily } from '../lib/ip.ts';
 import { serviceKeyOf } from '../plan/forwarding.ts';
-import { planService, type PlanContext } from '../plan/service.ts';
+import { planService } from '../plan/service.ts';
+import type { Clash } from '../plan/types.ts';
 import { ProxyHealth } from './health/proxy-health.ts';
 import { ServiceHealthPorts } from './health/service-ports.ts';
 import { NftablesBackend, type FamilyCommit } from './nftables/backend.ts';
+import { DEFAULT_SETTINGS } from './nftables/rules.ts';
+import { NodeWatch, type NodeChange } from './node-watch.ts';
 import { Pacer } from './pacer.ts';
 import { StaleFlows } from './stale-flows.ts';
 import type { FlowCleaning, Proxy, ProxyOptions, Sync } from './options.ts';
@@ -49,7 +52,7 @@ class ServiceProxy implements Proxy {
   readonly #clock: Clock;
   readonly #services: Informer<Service>;
   readonly #slices: Informer<EndpointSlice>;
-  readonly #nodes: Informer<Node>;
+  readonly #node: NodeWatch;
   readonly #backend: NftablesBackend;
   readonly #flows: StaleFlows;
   readonly #events: EventRecorder;
@@ -59,7 +62,7 @@ class ServiceProxy implements Proxy {
   readonly #undo: (() => void)[] = [];
   readonly #pacer: Pacer;
   #settleReady: () => void;
-  #context: PlanContext;
+  #rangesChanged = false;
   /** When the oldest news in `dirty` came. */
   #dirtySince: number | undefined;
   #listed = false;
@@ -85,26 +88,30 @@ class ServiceProxy implements Proxy {
     this.#services = this.#informer<Service>(resources.services);
     this.#slices = this.#informer<EndpointSlice>(resources.endpointslices);
     this.#slices.addIndex('service', (slice) => [serviceKeyOf(slice) ?? '']);
-    this.#nodes = options.nodes ?? nodeInformer(options, this.#clock);
-    this.#context = this.#contextFor(undefined);
+    this.#node = new NodeWatch(options, this.#clock, (change) => this.#noteNode(change));
     const { observer, families } = options;
     const onCleaned = observer && ((cleaning: FlowCleaning) => observer.cleaned(cleaning));
     this.#flows = new StaleFlows({ log, clock: this.#clock, onCleaned });
     this.#backend = new NftablesBackend({
       log,
       random: options.random ?? (() => Math.floor(Math.random() * 2 ** 32)),
+      settings: this.#ruleSettings(),
       ...(families === undefined ? {} : { families }),
     });
     const host = nodeName;
     this.#events = createEventRecorder({ client, component, host, clock: this.#clock, log });
     this.health = new ProxyHealth(this.#clock);
     this.#healthPorts = new ServiceHealthPorts({
-      addresses: this.#context.node.nodePortAddresses,
+      addresses: this.#node.context.node.nodePortAddresses,
       isHealthy: () => this.health.healthy,
       onFailure: (service, port, found) => this.#tellHealthPort(service, port, found),
       log,
       clock: this.#clock,
     });
+  }
+
+  get clashes(): readonly Clash[] {
+    return this.#backend.tables.flatMap(({ program }) => program.clashes());
   }
 
   start(): void {
@@ -118,21 +125,21 @@ class ServiceProxy implements Proxy {
         this.#noteSlice(old);
         this.#noteSlice(current);
       }),
-      this.#nodes.onChange((_, node) => this.#noteNode(node)),
     );
-    const { services, slices, nodes } = this.#informers();
-    void Promise.all([services.synced, slices.synced]).then(() => {
+    this.#node.start();
+    const [services, slices, node] = [this.#services, this.#slices, this.#node];
+    void Promise.all([services.synced, slices.synced, node.ready]).then(() => {
       this.#listed = true;
       this.#pacer.ask();
     });
-    for (const informer of [services, slices, nodes]) informer.start();
+    for (const informer of [services, slices]) informer.start();
     this.#watchKernel();
   }
 
   async stop(): Promise<void> {
     this.#pacer.stop();
     for (const undo of this.#undo) undo();
-    if (this.#options.nodes === undefined) this.#nodes.stop();
+    this.#node[Symbol.dispose]();
     if (this.#options.informers === undefined) {
       this.#services.stop();
       this.#slices.stop();
@@ -143,8 +150,10 @@ class ServiceProxy implements Proxy {
     this.#backend[Symbol.dispose]();
   }
 
-  #informers() {
-    return { services: this.#services, slices: this.#slices, nodes: this.#nodes };
+  #ruleSettings() {
+    const { masqueradeBit = DEFAULT_SETTINGS.masqueradeBit } = this.#options;
+    const { podInterface } = this.#node.context.options;
+    return { masqueradeBit, ...(podInterface === undefined ? {} : { podInterface }) };
   }
 
   #informer<T extends Service | EndpointSlice>(
@@ -178,27 +187,14 @@ class ServiceProxy implements Proxy {
     if (this.#listed) this.#pacer.ask();
   }
 
-  /** Only the zone concerns us, and only then is everything planned anew (P83). */
-  #noteNode(node: Node | undefined): void {
-    const context = this.#contextFor(node);
-    this.#healthPorts.setAddresses(context.node.nodePortAddresses);
-    if (context.node.zone === this.#context.node.zone) return;
-    this.#context = context;
-    for (const service of this.#services.list()) this.#noteService(service);
-  }
-
-  #contextFor(node: Node | undefined): PlanContext {
-    const { nodeName, nodeIPs, clusterCidrs, serviceCidrs = [], masqueradeAll } = this.#options;
-    const zone = node?.metadata.labels?.['topology.kubernetes.io/zone'];
-    return {
-      node: {
-        name: nodeName,
-        addresses: nodeIPs,
-        nodePortAddresses: nodeIPs,
-        ...(zone === undefined ? {} : { zone }),
-      },
-      options: { podCidrs: clusterCidrs, serviceCidrs, masqueradeAll: masqueradeAll ?? false },
-    };
+  #noteNode(change: NodeChange): void {
+    this.#rangesChanged = true;
+    this.#healthPorts.setAddresses(this.#node.context.node.nodePortAddresses);
+    for (const service of this.#services.list()) {
+      const concerned = change === 'all' || (change === 'nodePorts' && hasNodePort(service));
+      if (concerned) this.#noteService(service);
+    }
+    if (this.#listed) this.#pacer.ask();
   }
 
   // ---- the loop
@@ -229,11 +225,13 @@ class ServiceProxy implements Proxy {
   #fill(): number {
     if (!this.#backend.isOpen) {
       this.#backend.open();
-      this.#backend.setRanges(this.#context.options);
+      this.#rangesChanged = true;
       this.#swept = false;
       this.#full = true;
       this.#lastFullMs = this.#clock.monotonicMs();
     }
+    if (this.#rangesChanged) this.#backend.setRanges(this.#node.context.options);
+    this.#rangesChanged = false;
     let services = 0;
     for (const key of this.#dirty) {
       if (this.#backend.pendingCount >= WRITES_PER_COMMIT) break;
@@ -250,7 +248,7 @@ class ServiceProxy implements Proxy {
   #plan(key: string) {
     const service = this.#services.get(key);
     if (service === undefined) return undefined;
-    return planService(service, this.#slices.byIndex('service', key), this.#context);
+    return planService(service, this.#slices.byIndex('service', key), this.#node.context);
   }
 
   #finish(version: number): void {
@@ -357,8 +355,6 @@ class ServiceProxy implements Proxy {
   }
 }
 
-/** Of the node's own object alone. */
-function nodeInformer({ client, nodeName }: ProxyOptions, clock: Clock): Informer<Node> {
-  const fieldSelector = `metadata.name=${nodeName}`;
-  return new Informer<Node>({ client, resource: resources.nodes, fieldSelector, clock });
+function hasNodePort({ spec }: Service): boolean {
+  return spec.ports?.some((port) => port.nodePort) ?? false;
 }

@@ -44,7 +44,7 @@ async function start(): Promise<Proxy> {
     client,
     nodeName: 'node-1',
     nodeIPs: [ADDRESSES.ipv4.node, ADDRESSES.ipv6.node],
-    clusterCidrs: ['10.244.0.0/16', 'fd00:10:244::/56'],
+    detectLocal: { mode: 'ClusterCIDR', cidrs: ['10.244.0.0/16', 'fd00:10:244::/56'] },
     serviceCidrs: ['10.96.0.0/16', 'fd00:10:96::/112'],
     log,
     onSync: (sync) => syncs.push(sync),

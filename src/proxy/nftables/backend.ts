@@ -5,6 +5,7 @@ import type { IpFamily } from '../../lib/ip.ts';
 import type { Logger } from '../../lib/log.ts';
 import type { ServicePlan } from '../../plan/types.ts';
 import { tableOf } from './layout.ts';
+import { DEFAULT_SETTINGS, type RuleSettings } from './rules.ts';
 import { FamilyTable } from './table.ts';
 
 export type NftablesOptions = {
@@ -13,6 +14,7 @@ export type NftablesOptions = {
   readonly random: () => number;
   /** Both unless the machine lacks one. */
   readonly families?: readonly IpFamily[];
+  readonly settings?: RuleSettings;
 };
 
 /** What became of one family's part of a commit. */
@@ -30,9 +32,12 @@ export class NftablesBackend {
   #generation = 0;
 
   constructor(options: NftablesOptions) {
+    const { settings = DEFAULT_SETTINGS } = options;
     this.#log = options.log;
     const { families = ['ipv4', 'ipv6'] } = options;
-    this.tables = families.map((family) => new FamilyTable(family, options.random));
+    this.tables = families.map(
+      (family) => new FamilyTable({ ...settings, family }, options.random),
+    );
   }
 
   get isOpen(): boolean {

@@ -15,7 +15,14 @@ import {
 import type { IpFamily } from '../../lib/ip.ts';
 import { parseChainName } from './classes.ts';
 import type { SetName } from './program.ts';
-import { AFFINITY_SET, BASE_CHAINS, classRules, fixedChains, type Rule } from './rules.ts';
+import {
+  AFFINITY_SET,
+  BASE_CHAINS,
+  classRules,
+  fixedChains,
+  type Rule,
+  type RuleContext,
+} from './rules.ts';
 
 /** We own tables of this name and nothing else (P135). */
 export const TABLE = 'fairlead';
@@ -74,23 +81,25 @@ export type Inspection = {
 };
 
 /** Compares our table with what it should be. Elements are not looked at. */
-export function inspect(connection: NftConnection, family: IpFamily): Inspection {
+export function inspect(connection: NftConnection, context: RuleContext): Inspection {
+  const { family } = context;
   const of = tableOf(family);
   const tables = connection.tables(of.family);
   const exists = tables.some((table) => table.name === TABLE);
-  if (!exists) return { isNew: true, repairs: createAll(family), classChains: new Set() };
+  if (!exists) return { isNew: true, repairs: createAll(context), classChains: new Set() };
   const chains = connection.chains(of);
-  if (!setsAreSound(connection, family) || !chainsAreSound(chains, family)) {
+  if (!setsAreSound(connection, family) || !chainsAreSound(chains, context)) {
     const drop = deleteTable({ family: of.family, name: TABLE });
-    return { isNew: true, repairs: [drop, ...createAll(family)], classChains: new Set() };
+    return { isNew: true, repairs: [drop, ...createAll(context)], classChains: new Set() };
   }
   const rulesOf = Map.groupBy(connection.rules(of), (rule) => rule.chain);
   const repairs: Transaction[] = [];
   const classChains = new Set<string>();
+  const fixed = fixedChains(context);
   for (const { name } of chains) {
     const present = rulesOf.get(name) ?? [];
     const one = parseChainName(name);
-    const wanted = one ? classRules(family, one) : (fixedChains(family).get(name) ?? []);
+    const wanted = one ? classRules(context, one) : (fixed.get(name) ?? []);
     if (!sameRules(present, wanted)) {
       repairs.push([flushChain({ ...of, chain: name }), ...addRules(family, name, wanted)]);
     }
@@ -109,9 +118,10 @@ export function createChainWithRules(
 }
 
 /** Sets first, then chains, then rules, since rules name both. */
-function createAll(family: IpFamily): Transaction {
+function createAll(context: RuleContext): Transaction {
+  const { family } = context;
   const of = tableOf(family);
-  const chains = fixedChains(family);
+  const chains = fixedChains(context);
   return [
     addTable({ family: of.family, name: TABLE }),
     ...setsOf(family).map(addSet),
@@ -149,12 +159,12 @@ function setText({ key, data, flags = [] }: NftSet): string {
 }
 
 /** All fixed chains are there with their hooks, and none that we have no name for. */
-function chainsAreSound(present: readonly Chain[], family: IpFamily): boolean {
+function chainsAreSound(present: readonly Chain[], context: RuleContext): boolean {
   const known = new Map(present.map((chain) => [chain.name, chain]));
-  const fixed = fixedChains(family);
+  const fixed = fixedChains(context);
   const complete = [...fixed.keys()].every((name) => {
     const have = known.get(name);
-    return have !== undefined && baseText(have) === baseText(chainSpec(family, name));
+    return have !== undefined && baseText(have) === baseText(chainSpec(context.family, name));
   });
   return complete && present.every(({ name }) => fixed.has(name) || parseChainName(name));
 }

@@ -8,6 +8,7 @@ import { ClaimTable } from '../../plan/claims.ts';
 import {
   frontendKey,
   targetKey,
+  type Clash,
   type PlannedFrontend,
   type PortPlan,
   type ServicePlan,
@@ -90,6 +91,11 @@ export class FamilyProgram {
   /** The frontend that answers under this key. */
   winner(key: string): PlannedFrontend | undefined {
     return this.#claims.winner(key);
+  }
+
+  /** Every claim that lost to another Service. */
+  clashes(): Clash[] {
+    return this.#claims.clashes();
   }
 
   port(id: string): PortPlan | undefined {

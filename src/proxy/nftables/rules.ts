@@ -13,6 +13,7 @@
  */
 import { registerAt, type Expression } from '../../kernel/nftables/index.ts';
 import type { IpFamily } from '../../lib/ip.ts';
+import type { InterfaceMatch } from '../../plan/types.ts';
 import { ENTRY_SHIFT, LOCAL_SLOTS, SOURCE_BITS, type Class } from './classes.ts';
 import { poolWord } from './pools.ts';
 import { POD_RANGES, SERVICE_RANGES } from './ranges.ts';
@@ -35,8 +36,19 @@ import { numberWord } from './words.ts';
 /** The comment is for who lists the rules: nft cannot show all of them in full. */
 export type Rule = { readonly comment?: string; readonly expressions: readonly Expression[] };
 
-/** The bit of the packet mark that asks for masquerading (P67). */
-export const MASQUERADE_MARK = 0x4000;
+/** What rules depend on beside the family; fixed for the life of a proxy. */
+export type RuleSettings = {
+  /** The bit of the packet mark that asks for masquerading, 0-31 (P67). */
+  readonly masqueradeBit: number;
+  /** Pods are told by the interface they come in by; otherwise by the pod ranges (P66). */
+  readonly podInterface?: InterfaceMatch;
+};
+
+/** kube-proxy's own default. */
+export const DEFAULT_SETTINGS: RuleSettings = { masqueradeBit: 14 };
+
+/** What rules are made for. */
+export type RuleContext = RuleSettings & { readonly family: IpFamily };
 
 /** The dynamic map that ties clients to endpoints; only rules write it. */
 export const AFFINITY_SET = 'affinity';
@@ -62,6 +74,8 @@ const WORD = {
 /** RFC 792: type 3 code 3; RFC 4443 §3.1: type 1 code 4 (P95). */
 const ICMP_PORT_UNREACHABLE = 3;
 const ICMPV6_PORT_UNREACHABLE = 4;
+/** Bytes of an interface's name, the closing NUL included (linux/if.h). */
+const IFNAMSIZ = 16;
 const FIB_LOCAL = 2;
 const CT_NEW = 8;
 const CT_DNAT = 32;
@@ -77,15 +91,16 @@ export const BASE_CHAINS = [
 ] as const;
 
 /** Every chain but those of classes, with its rules. */
-export function fixedChains(family: IpFamily): ReadonlyMap<string, readonly Rule[]> {
+export function fixedChains(context: RuleContext): ReadonlyMap<string, readonly Rule[]> {
+  const { family } = context;
   return new Map<string, readonly Rule[]>([
     ['services', [dropForbidden(family), dispatch(family), dispatchBySource(family)]],
-    ['by-source', sourceRules(family)],
+    ['by-source', sourceRules(context)],
     ['nearby', [enterPlain(family)]],
     ['refuse', refuseRules(family)],
     ['nat-prerouting', [rule(jump('services'))]],
     ['nat-output', [rule(jump('services'))]],
-    ['nat-postrouting', postroutingRules(family)],
+    ['nat-postrouting', postroutingRules(context)],
     ['filter-input', [rule(...ifNew(), jump('refuse'))]],
     ['filter-forward', [rule(...ifNew(), jump('refuse'))]],
     ['filter-output', [rule(...ifNew(), jump('refuse'))]],
@@ -93,12 +108,14 @@ export function fixedChains(family: IpFamily): ReadonlyMap<string, readonly Rule
 }
 
 /** The chain of one class. */
-export function classRules(family: IpFamily, one: Class): readonly Rule[] {
+export function classRules(context: RuleContext, one: Class): readonly Rule[] {
+  const { family } = context;
   const rules: Rule[] = [];
   if (one.entry === 'outsiders') {
-    rules.push(told('masquerade what is no pod', ...ifPod(family, { inverted: true }), ...mark()));
+    const noPod = ifPod(context, { inverted: true });
+    rules.push(told('masquerade what is no pod', ...noPod, ...mark(context)));
   }
-  if (one.entry === 'masquerade') rules.push(rule(...mark()));
+  if (one.entry === 'masquerade') rules.push(rule(...mark(context)));
   if (one.affinitySeconds > 0) rules.push(stayRule(family, one), tieRule(family, one));
   // With affinity this serves those who cannot be tied because the map is full.
   rules.push(told('any endpoint', ...pickTarget(family, one), dnat(family)));
@@ -157,10 +174,11 @@ function dropForbidden(family: IpFamily): Rule {
 }
 
 /** externalTrafficPolicy Local: own pods and processes reach all endpoints (P58, P60, P62). */
-function sourceRules(family: IpFamily): Rule[] {
+function sourceRules(context: RuleContext): Rule[] {
+  const { family } = context;
   return [
-    told('pods: all endpoints', ...ifPod(family, { inverted: false }), goTo('nearby')),
-    told('the node itself: all endpoints', ...ifNodeItself(), ...mark(), goTo('nearby')),
+    told('pods: all endpoints', ...ifPod(context, { inverted: false }), goTo('nearby')),
+    told('the node itself: all endpoints', ...ifNodeItself(), ...mark(context), goTo('nearby')),
     told(
       'others: local endpoints',
       ...lookUpFrontend(family),
@@ -250,24 +268,26 @@ function dnat(family: IpFamily): Expression {
 
 // ---- masquerading
 
-function mark(): Expression[] {
+function mark({ masqueradeBit }: RuleContext): Expression[] {
+  const bit = 1 << masqueradeBit;
   return [
     { kind: 'meta', key: 'mark', dreg: registerAt(0) },
-    bitwise(0, { mask: ~MASQUERADE_MARK, xor: MASQUERADE_MARK }),
+    bitwise(0, { mask: ~bit, xor: bit }),
     { kind: 'meta', key: 'mark', sreg: registerAt(0) },
   ];
 }
 
-function postroutingRules(family: IpFamily): Rule[] {
+function postroutingRules({ family, masqueradeBit }: RuleContext): Rule[] {
+  const bit = 1 << masqueradeBit;
   const masquerade: Expression = { kind: 'masq', flags: ['fully-random'] };
   return [
     rule(
       { kind: 'meta', key: 'mark', dreg: registerAt(0) },
-      bitwise(0, { mask: MASQUERADE_MARK, xor: 0 }),
+      bitwise(0, { mask: bit, xor: 0 }),
       compare('neq', 0, 0),
       // Cleared, so that the packet is not rewritten again when a tunnel sends it by once more.
       { kind: 'meta', key: 'mark', dreg: registerAt(0) },
-      bitwise(0, { mask: ~0, xor: MASQUERADE_MARK }),
+      bitwise(0, { mask: ~0, xor: bit }),
       { kind: 'meta', key: 'mark', sreg: registerAt(0) },
       masquerade,
     ),
@@ -306,12 +326,25 @@ function refuseRules(family: IpFamily): Rule[] {
 
 // ---- conditions
 
-function ifPod(family: IpFamily, options: { inverted: boolean }): Expression[] {
+function ifPod(context: RuleContext, options: { inverted: boolean }): Expression[] {
+  const { family, podInterface } = context;
+  if (podInterface !== undefined) return ifInterface(podInterface, options);
   const found = lookup('ranges', WORD.rangeOwner);
   return [
     ...ownedBy(POD_RANGES),
     address(family, 'source', WORD.rangeAddress),
     options.inverted ? inverted(found) : found,
+  ];
+}
+
+/** What starts on the node itself comes in by no interface: its name is empty then. */
+function ifInterface(match: InterfaceMatch, options: { inverted: boolean }): Expression[] {
+  const name = Buffer.from(match.text);
+  const data = match.kind === 'prefix' ? name : Buffer.concat([name], IFNAMSIZ);
+  const op = options.inverted ? 'neq' : 'eq';
+  return [
+    { kind: 'meta', key: 'iifname', dreg: registerAt(0) },
+    { kind: 'cmp', op, sreg: registerAt(0), data: Uint8Array.from(data) },
   ];
 }
 

@@ -13,22 +13,24 @@ import { chainName } from './classes.ts';
 import { createChainWithRules, inspect, tableOf } from './layout.ts';
 import type { Mirror } from './mirror.ts';
 import { FamilyProgram, SET_NAMES, type ProgramChanges, type SetName } from './program.ts';
-import { classRules } from './rules.ts';
+import { classRules, type RuleContext } from './rules.ts';
 
 export class FamilyTable {
   readonly family: IpFamily;
   readonly program: FamilyProgram;
+  readonly #context: RuleContext;
   /** Messages that mend what we found, sent with the first commit. */
   #repairs: Transaction = [];
 
-  constructor(family: IpFamily, random: () => number) {
-    this.family = family;
-    this.program = new FamilyProgram(family, random);
+  constructor(context: RuleContext, random: () => number) {
+    this.#context = context;
+    this.family = context.family;
+    this.program = new FamilyProgram(context.family, random);
   }
 
   /** Reads what the kernel holds; what differs will be written by commits. */
   open(connection: NftConnection): void {
-    const found = inspect(connection, this.family);
+    const found = inspect(connection, this.#context);
     this.#repairs = found.repairs;
     const elements = new Map<SetName, Map<string, string>>();
     if (!found.isNew) {
@@ -64,7 +66,7 @@ export class FamilyTable {
     const of = tableOf(family);
     return [
       ...changes.addChains.flatMap((one) =>
-        createChainWithRules(family, chainName(one), classRules(family, one)),
+        createChainWithRules(family, chainName(one), classRules(this.#context, one)),
       ),
       ...changes.sets.flatMap((mirror) => this.#elementMessages(mirror)),
       ...changes.deleteChains.flatMap((name) => [
