@@ -22,16 +22,12 @@ export type DetectionFacts = {
  * all of the wrong family, on a node of one family or in mode NodeCIDR.
  */
 export function planDetection(detect: DetectLocal, facts: DetectionFacts): Detection {
-  switch (detect.mode) {
-    case 'BridgeInterface':
-      return byInterface('name', detect.bridge, detect.mode);
-    case 'InterfaceNamePrefix':
-      return byInterface('prefix', detect.prefix, detect.mode);
-    case 'NodeCIDR':
-      return byPrefix(detect.mode, facts.nodePodCidrs, facts.nodeIPs);
-    case 'ClusterCIDR':
-      return byPrefix(detect.mode, detect.cidrs, facts.nodeIPs);
+  if (detect.mode === 'BridgeInterface') return byInterface('name', detect.bridge, detect.mode);
+  if (detect.mode === 'InterfaceNamePrefix') {
+    return byInterface('prefix', detect.prefix, detect.mode);
   }
+  const cidrs = detect.mode === 'NodeCIDR' ? facts.nodePodCidrs : detect.cidrs;
+  return byPrefix(detect.mode, cidrs, facts.nodeIPs);
 }
 
 function byInterface(kind: 'name' | 'prefix', text: string, mode: string): Detection {

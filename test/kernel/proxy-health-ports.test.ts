@@ -226,7 +226,7 @@ test('[P118] [P119] [P121] the whole proxy: only type LoadBalancer with policy L
     client,
     nodeName: 'node-1',
     nodeIPs: ['127.0.0.1', '::1'],
-    clusterCidrs: [],
+    detectLocal: { mode: 'ClusterCIDR', cidrs: [] },
     log: createLogger('proxy', 'silent'),
   });
   await proxy.ready;
