@@ -139,7 +139,7 @@ function nodeTargets({ port, nodes }: PortInput, family: IpFamily): Target[] {
 /** Without node ports (allocateLoadBalancerNodePorts) connections go to the pods at once. */
 function podTargets({ port }: PortInput, family: IpFamily, view: View): readonly Target[] {
   const { protocol = 'TCP', name: portName = '' } = port;
-  const nowhere = { name: '', addresses: [], nodePortAddresses: [] };
+  const nowhere = { name: '', nodeIPs: [], addresses: [], nodePortAddresses: [] };
   const select = (slices: readonly EndpointSlice[]) =>
     selectEndpoints(slices, { portName, protocol, family, node: nowhere }).cluster;
   const reachable = view.slices.map((slice) => ({
