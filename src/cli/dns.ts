@@ -1,7 +1,15 @@
+import { UserError } from '../lib/errors.ts';
 import { runComponent } from './component.ts';
 import { runDns } from '../dns/main.ts';
 
-/** `fairlead dns`: the cluster's DNS server, as its pods run it. */
+/** `fairlead dns`: the cluster's DNS server, as its pods run it, or as a person tries it out. */
 export async function run(args: string[]): Promise<void> {
-  await runComponent('dns', () => runDns(args));
+  if (!args.includes('--check')) return runComponent('dns', () => runDns(args));
+  try {
+    await runDns(args);
+  } catch (error) {
+    if (!(error instanceof UserError)) throw error;
+    console.error(error.hint === undefined ? error.message : `${error.message}\n  ${error.hint}`);
+    process.exitCode = 2;
+  }
 }

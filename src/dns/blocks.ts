@@ -2,11 +2,11 @@
 import type { Client } from '../client/client.ts';
 import type { Clock } from '../lib/clock.ts';
 import type { Logger } from '../lib/log.ts';
-import type { KubernetesSettings, ServerBlock } from './config/types.ts';
+import type { ApiSettings, ServerBlock } from './config/types.ts';
 import type { DnsCounters } from './counters.ts';
 import { startFeed } from './feed.ts';
 import { dnsLimits } from './limits.ts';
-import { ownAddresses } from './own-addresses.ts';
+import { ownAddresses, withoutSelf } from './own-addresses.ts';
 import { CacheStage } from './plugins/cache.ts';
 import { ForwardStage } from './plugins/forward.ts';
 import { KubernetesStage } from './plugins/kubernetes.ts';
@@ -20,7 +20,7 @@ import { createZones, type Zones } from './zone/zones.ts';
 
 /** What the stages of all blocks share with the world. */
 export type World = {
-  readonly clientFor: (settings: KubernetesSettings) => Client;
+  readonly clientFor: (api: ApiSettings) => Client;
   readonly counters: DnsCounters;
   readonly clock: Clock;
   readonly random: () => number;
@@ -48,9 +48,10 @@ export async function makeBlock(settings: ServerBlock, world: World): Promise<Bl
   const { plugins } = settings;
   const outer: Stage[] = [];
   if (plugins.loadbalance !== undefined) outer.push(loadbalanceStage(world));
-  const kubernetes = kubernetesStage(settings, world);
   const outside = outsideStages(settings, world);
-  const stages = [...outer, ...(kubernetes === undefined ? [] : [kubernetes]), ...outside];
+  const kubernetes = kubernetesStage(settings, world, outside.length > 0);
+  const inner = kubernetes === undefined ? [] : [kubernetes];
+  const stages = [...outer, ...cached(inner, outside, settings, world)];
   return {
     settings,
     stages,
@@ -60,37 +61,65 @@ export async function makeBlock(settings: ServerBlock, world: World): Promise<Bl
   };
 }
 
+/**
+ * The cache stands right before the servers it saves from being asked: what answers from memory needs
+ * none, and is never out of date. CoreDNS has it before all of them.
+ */
+function cached(
+  inner: readonly Stage[],
+  outside: readonly Stage[],
+  { plugins }: ServerBlock,
+  { clock }: World,
+): readonly Stage[] {
+  if (plugins.cache === undefined) return [...inner, ...outside];
+  const strict = plugins.kubernetes?.strictCoredns === true;
+  const cache = new CacheStage(plugins.cache, { clock, merges: !strict });
+  if (strict) return [cache, ...inner, ...outside];
+  return [...inner, ...withCache(cache, outside)];
+}
+
+/** Behind `loop`: a question that came round must not be joined to the one on its way. */
+function withCache(cache: Stage, outside: readonly Stage[]): readonly Stage[] {
+  const at = outside[0]?.name === 'loop' ? 1 : 0;
+  return outside.length === 0 ? [] : outside.toSpliced(at, 0, cache);
+}
+
 function plainOf(zones: Zones, { plugins }: ServerBlock, { random }: World): Plain {
   // The upper end of the range leaves every record in its place.
   const order = plugins.loadbalance === undefined ? () => 1 - Number.EPSILON : random;
   return { zones, templates: new AnswerTemplates({ max: dnsLimits.answersMax, random: order }) };
 }
 
-function kubernetesStage(block: ServerBlock, world: World): KubernetesStage | undefined {
-  const settings = block.plugins.kubernetes;
-  if (settings === undefined) return undefined;
+function kubernetesStage(
+  block: ServerBlock,
+  world: World,
+  hasNext: boolean,
+): KubernetesStage | undefined {
+  const { kubernetes } = block.plugins;
+  if (kubernetes === undefined) return undefined;
+  // What nobody else can know does not exist.
+  const settings = hasNext ? kubernetes : { ...kubernetes, fallthrough: [] };
   const { clock, counters, log } = world;
   const data = new ZoneData(() => clock.now());
   const zones = createZones(data, {
     ...settings,
     localAddresses: () => ownAddresses(block.sites),
   });
-  const client = world.clientFor(settings);
+  const client = world.clientFor(settings.api);
   const watchPods = settings.podRecords === 'verified';
   const feed = startFeed({ client, data, watchPods, counters, clock, log });
   void feed.synced.then(() => log?.info(data.counts, 'synced'));
   return new KubernetesStage({ settings, zones, feed });
 }
 
-/** The cache stands right before the servers it saves from being asked: our own names need none. */
-function outsideStages({ plugins }: ServerBlock, world: World): Stage[] {
+function outsideStages({ plugins, sites }: ServerBlock, world: World): Stage[] {
   const { clock, log } = world;
-  const stages: Stage[] = (plugins.forward ?? []).map((settings) => {
-    return new ForwardStage(settings, new UpstreamPool({ ...settings, clock }), log);
+  const stages: Stage[] = (plugins.forward ?? []).flatMap((settings) => {
+    const servers = withoutSelf(settings.servers, sites, log);
+    if (servers.length === 0) return [];
+    return [new ForwardStage(settings, new UpstreamPool({ ...settings, servers }, clock), log)];
   });
-  if (stages.length === 0) return [];
-  if (plugins.cache !== undefined) stages.unshift(new CacheStage(world));
-  if (plugins.loop !== undefined) {
+  if (stages.length > 0 && plugins.loop !== undefined) {
     stages.unshift(new LoopStage({ ...plugins.loop, ask: chainOf(stages), clock, log }));
   }
   return stages;

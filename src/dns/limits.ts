@@ -4,15 +4,21 @@ export const dnsLimits = {
   answersMax: 10_000,
   /** Longer ones are made anew: all together then hold no more than 40 MB, and mostly 2. */
   answerBytesMax: 4096,
-  /** Entries of each half of the cache for outside names, as CoreDNS has (D83). */
-  cacheEntriesMax: 9984,
-  /** Bytes in each half: usual answers have a hundred, but one can have 65535. */
+  /** TTL of the cluster's records where none is set. */
+  defaultTtlSeconds: 5,
+  /** How long a start waits for the watches where CoreDNS waits (D91). */
+  startupTimeoutMs: 5000,
+  /** Bytes in each half of a cache: usual answers have a hundred, but one can have 65535. */
   cacheBytesMax: 8 * 1024 * 1024,
-  /** An outside answer lives this long at least and at most (D84, `cache 30`). */
-  cacheTtlSecondsMin: 5,
-  cacheTtlSecondsMax: 30,
-  /** A failure upstream is remembered so long, that a storm of retries does not follow it (D86). */
-  failureTtlSeconds: 5,
+  /** Fewer entries than this are not worth a cache (D83). */
+  cacheEntriesMin: 1024,
+  /** A `cache` without properties: entries of each half, and how long they live (D83, D84). */
+  cache: {
+    success: { entriesMax: 9984, ttlSecondsMin: 5, ttlSecondsMax: 3600, disabled: [] },
+    denial: { entriesMax: 9984, ttlSecondsMin: 5, ttlSecondsMax: 1800, disabled: [] },
+    /** A failure upstream is remembered so long, that a storm of retries does not follow it (D86). */
+    failureSeconds: 5,
+  },
   /** Questions on their way upstream; each holds a socket (D90e). */
   upstreamQueriesMax: 1000,
   /** Servers read from resolv.conf (D90a). */

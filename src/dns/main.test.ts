@@ -4,11 +4,18 @@ import { test } from 'node:test';
 import { resources } from '../api/resources.ts';
 import { startApiServer } from '../apiserver/server.ts';
 import { createMemoryStore } from '../store/store.ts';
-import { parseFlags } from './main.ts';
+import { parseFlags } from './flags.ts';
 import { dnsManifests } from './manifests.ts';
 
+/** What the flags say in place of a Corefile. */
+function optionsOf(args: readonly string[]) {
+  const flags = parseFlags(args);
+  assert.ok('options' in flags);
+  return flags.options;
+}
+
 test('flags left out', () => {
-  const { host, ...flags } = parseFlags([]);
+  const { host, ...flags } = optionsOf([]);
   assert.ok(host === '::' || host === '0.0.0.0');
   assert.deepEqual(flags, {
     domain: 'cluster.local',
@@ -31,6 +38,7 @@ const bad: [args: string[], text: RegExp][] = [
   [['--ttl=3601'], /--ttl is "3601"/],
   [['--pods', 'maybe'], /--pods is "maybe", it must be disabled, insecure or verified/],
   [['extra'], /extra/],
+  [['--config', 'x', '--ttl', '5'], /--ttl and --config exclude each other/],
 ];
 
 for (const [args, text] of bad) {
@@ -76,7 +84,7 @@ test('the arguments of the manifests are flags that the program knows', () => {
     const { spec } = deployment as unknown as {
       spec: { template: { spec: { containers: { args: string[] }[] } } };
     };
-    return parseFlags(spec.template.spec.containers[0]!.args);
+    return optionsOf(spec.template.spec.containers[0]!.args);
   };
   assert.equal(argsOf().domain, 'c.test');
   assert.equal(argsOf().upstreams, undefined);

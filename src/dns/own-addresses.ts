@@ -1,4 +1,5 @@
 /** Where this server itself can be reached. */
+import { existsSync } from 'node:fs';
 import { networkInterfaces } from 'node:os';
 
 import type { Logger } from '../lib/log.ts';
@@ -33,4 +34,9 @@ export function withoutSelf(
     if (isSelf) log?.warn({ server }, 'upstream is this server itself, it is not used');
     return !isSelf;
   });
+}
+
+/** Both families where the kernel has both. */
+export function anyHost(): string {
+  return existsSync('/proc/net/if_inet6') ? '::' : '0.0.0.0';
 }

@@ -49,6 +49,8 @@ function responder(): { responder: Responder; data: ZoneData; counters: DnsCount
     podRecords: 'insecure' as const,
     fallthrough: [],
     strictCoredns: false,
+    startupTimeoutMs: 0,
+    api: {},
   };
   const zones = createZones(data, settings);
   const feed = { synced: Promise.resolve(), hasSynced: () => true, stop: () => undefined };

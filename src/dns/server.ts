@@ -6,14 +6,13 @@ import { formatHostPort } from '../lib/ip.ts';
 import type { Logger } from '../lib/log.ts';
 import { makeBlock, type Block, type World } from './blocks.ts';
 import { configurationOf, type ServeOptions } from './config/from-options.ts';
-import type { Configuration, KubernetesSettings, Site } from './config/types.ts';
+import type { ApiSettings, Configuration, Site } from './config/types.ts';
 import { DnsCounters } from './counters.ts';
 import { servePage } from './health.ts';
-import { withoutSelf } from './own-addresses.ts';
 import { pagesOf } from './pages.ts';
 import { Responder } from './respond.ts';
 import { listenTcp } from './tcp.ts';
-import { listenUdp, type Handle } from './udp.ts';
+import { listenUdp, type Handle, type Listener } from './udp.ts';
 import { parseServer } from './upstream/servers.ts';
 
 type HostPort = { readonly host: string; readonly port: number };
@@ -45,17 +44,16 @@ export type DnsServer = {
 
 /** Starts a server that is told by options what to do. */
 export async function startDns(options: DnsOptions): Promise<DnsServer> {
-  const { client, log, listen } = options;
-  const upstreams = withoutSelf(options.upstreams.map(parseServer), listen, log);
+  const { client } = options;
+  const upstreams = options.upstreams.map(parseServer);
   const configuration = configurationOf({ ...options, upstreams });
-  log?.info({ upstreams, domain: options.domain }, 'starting');
   return serve(configuration, { ...options, clientFor: () => client });
 }
 
 /** Starts to listen and to follow the API. Answers come at once: SERVFAIL for what is not known yet. */
 export async function serve(
   configuration: Configuration,
-  surroundings: Surroundings & { readonly clientFor: (settings: KubernetesSettings) => Client },
+  surroundings: Surroundings & { readonly clientFor: (api: ApiSettings) => Client },
 ): Promise<DnsServer> {
   const { clientFor, log, clock = systemClock, random = Math.random } = surroundings;
   const counters = new DnsCounters();
@@ -65,6 +63,8 @@ export async function serve(
     for (const settings of configuration.blocks) {
       life.blocks.push(await makeBlock(settings, world));
     }
+    const synced = Promise.all(life.blocks.map((block) => block.synced));
+    await Promise.race([synced, waitBeforeListening(configuration, clock)]);
     const addresses = await listenAll(life, world);
     await serveAllPages(life, counters);
     for (const stage of stagesOf(life)) stage.start?.();
@@ -74,6 +74,15 @@ export async function serve(
     await stopAll(life);
     throw error;
   }
+}
+
+/** CoreDNS is silent until it knows the cluster, for some time; here only if asked to be like it (D91). */
+function waitBeforeListening({ blocks }: Configuration, clock: Clock): Promise<void> {
+  const strict = blocks.flatMap(({ plugins: { kubernetes } }) =>
+    kubernetes?.strictCoredns === true ? [kubernetes.startupTimeoutMs] : [],
+  );
+  if (strict.length === 0) return Promise.resolve();
+  return new Promise((resolve) => clock.after(Math.max(...strict), resolve));
 }
 
 type Life = { stopping: boolean; blocks: Block[]; closers: (() => Promise<void>)[] };
@@ -118,13 +127,32 @@ async function listenAll(life: Life, world: World): Promise<HostPort[]> {
     const { counters, log, clock } = world;
     const responder = new Responder({ zones, label: socketLabel(site), counters });
     const handle = handlerOf(responder, counters, log);
-    const udp = await listenUdp(site, handle);
-    life.closers.push(() => udp.close());
-    const tcp = await listenTcp({ host: site.host, port: udp.port }, handle, clock);
-    life.closers.push(() => tcp.close());
-    return { host: site.host, port: udp.port };
+    const { port, listeners } = await listenBoth(site, handle, clock);
+    for (const { close } of listeners) life.closers.push(close);
+    return { host: site.host, port };
   });
   return Promise.all(listening);
+}
+
+type Both = { readonly port: number; readonly listeners: readonly Listener[] };
+
+/** UDP and TCP on the same port, which the kernel chooses for one of them if it is 0. */
+async function listenBoth(
+  { host, port }: HostPort,
+  handle: Handle,
+  clock: Clock,
+  triesLeft = 5,
+): Promise<Both> {
+  const udp = await listenUdp({ host, port }, handle);
+  try {
+    const tcp = await listenTcp({ host, port: udp.port }, handle, clock);
+    return { port: udp.port, listeners: [udp, tcp] };
+  } catch (error) {
+    await udp.close();
+    // A port that is free for UDP may be taken for TCP: another one is not.
+    if (port !== 0 || triesLeft === 0) throw error;
+    return listenBoth({ host, port }, handle, clock, triesLeft - 1);
+  }
 }
 
 /** As CoreDNS's metrics name a socket: all addresses have no host. */

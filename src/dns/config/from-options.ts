@@ -1,7 +1,8 @@
 /** The configuration of a server that is told what to do by flags. */
 import { parseName, root, foldCase } from '../wire/name.ts';
 import type { PodRecords } from '../zone/zones.ts';
-import type { Configuration, HostPort } from './types.ts';
+import { dnsLimits } from '../limits.ts';
+import type { CacheSettings, Configuration, ForwardSettings, HostPort } from './types.ts';
 import { UserError } from '../../lib/errors.ts';
 
 export type ServeOptions = {
@@ -28,7 +29,6 @@ const reverseZones = ['in-addr.arpa', 'ip6.arpa'].map((zone) => parseName(zone)!
 /** One block for everything, as kubeadm's Corefile has it. */
 export function configurationOf(options: ServeOptions): Configuration {
   const { upstreams, health, ready, metrics } = options;
-  const strictCoredns = options.strictCoredns ?? false;
   const domain = parseName(options.domain);
   if (domain === undefined || domain === root) {
     throw new UserError(
@@ -43,23 +43,46 @@ export function configurationOf(options: ServeOptions): Configuration {
       {
         sites: options.listen.map((at) => ({ zone: root, scheme: 'dns', ...at })),
         plugins: {
-          errors: { consolidate: [] },
+          errors: {},
           loadbalance: { policy: 'round_robin' },
           kubernetes: {
             zones: [foldCase(domain), ...reverseZones],
             ttlSeconds: options.ttlSeconds ?? 30,
             podRecords: options.podRecords ?? 'insecure',
             fallthrough: outside ? reverseZones : [],
-            strictCoredns,
+            strictCoredns: options.strictCoredns ?? false,
+            startupTimeoutMs: dnsLimits.startupTimeoutMs,
+            api: {},
           },
-          ...(outside ? { cache: { strictCoredns } } : {}),
-          ...(outside ? { forward: [{ from: root, servers: upstreams }] } : {}),
+          ...(outside ? { cache: cache(), forward: [forward(upstreams)] } : {}),
           ...(outside && options.loopProbe !== false ? { loop: { zone: root } } : {}),
           ...(health && { health: { at: health, lameDuckMs: options.lameDuckMs ?? 0 } }),
-          ...(ready && { ready: { at: ready } }),
+          ...(ready && { ready: { at: ready, monitor: 'until-ready' } }),
           ...(metrics && { prometheus: { at: metrics } }),
         },
       },
     ],
+  };
+}
+
+/** As `cache 30`. */
+function cache(): CacheSettings {
+  const { success, denial, failureSeconds } = dnsLimits.cache;
+  return {
+    zones: [root],
+    success: { ...success, ttlSecondsMax: 30 },
+    denial: { ...denial, ttlSecondsMax: 30 },
+    failureSeconds,
+  };
+}
+
+/** As `forward . SERVER…`. */
+function forward(servers: readonly HostPort[]): ForwardSettings {
+  return {
+    from: root,
+    except: [],
+    servers,
+    policy: 'random',
+    maxConcurrent: dnsLimits.upstreamQueriesMax,
   };
 }

@@ -1,24 +1,35 @@
 /** `cache`: answers of the stages behind it are kept a while, and each is asked for only once at a time. */
 import type { Clock } from '../../lib/clock.ts';
+import type { CacheSettings } from '../config/types.ts';
 import { outsideFlags, spelled } from './forward.ts';
 import { type Answer, type Answered, type Ask, type Next, type Stage } from '../stage.ts';
 import { MessageCache } from '../upstream/message-cache.ts';
 import { FLAG, OPCODE, opcodeOf, type Message } from '../wire/message.ts';
-import { foldCase } from '../wire/name.ts';
+import { foldCase, isWithin, type Name } from '../wire/name.ts';
 
 const stageName = 'cache';
 
 export class CacheStage implements Stage {
   readonly name = stageName;
   readonly cache: MessageCache;
+  readonly #zones: readonly Name[];
+  readonly #merges: boolean;
   readonly #inFlight = new Map<string, Promise<Answer>>();
 
-  constructor({ clock }: { readonly clock: Clock }) {
-    this.cache = new MessageCache(() => clock.monotonicMs());
+  /** `merges`: equal questions on their way are asked once; CoreDNS asks each (D89). */
+  constructor(
+    settings: CacheSettings,
+    { clock, merges }: { readonly clock: Clock; readonly merges: boolean },
+  ) {
+    this.#merges = merges;
+    this.#zones = settings.zones;
+    this.cache = new MessageCache(settings, () => clock.monotonicMs());
   }
 
   answer(ask: Ask, next: Next): Answered {
     if (opcodeOf(ask.query) !== OPCODE.QUERY) return next(ask);
+    const folded = foldCase(ask.query.question.name);
+    if (!this.#zones.some((zone) => isWithin(folded, zone))) return next(ask);
     const key = keyOf(ask);
     const kept = this.cache.get(key);
     if (kept !== undefined) return hit(ask, kept);
@@ -30,9 +41,15 @@ export class CacheStage implements Stage {
     const asked = next({ ...ask, query: { ...query, flags: query.flags | FLAG.AD } });
     const keep = (answer: Answer) => this.#keep(key, ask, answer);
     if (!(asked instanceof Promise)) return finish(keep(asked));
-    const work = asked.then(keep).finally(() => this.#inFlight.delete(key));
-    this.#inFlight.set(key, work);
-    return work.then(finish);
+    const work = asked.then(keep);
+    return (this.#merges ? this.#noted(key, work) : work).then(finish);
+  }
+
+  /** Others who ask the same meanwhile get this answer too. */
+  #noted(key: string, work: Promise<Answer>): Promise<Answer> {
+    const noted = work.finally(() => this.#inFlight.delete(key));
+    this.#inFlight.set(key, noted);
+    return noted;
   }
 
   /** The answer with the TTL that all its records share (D85). */

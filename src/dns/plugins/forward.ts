@@ -2,7 +2,6 @@
 import { messageOf, WorldError } from '../../lib/errors.ts';
 import type { Logger } from '../../lib/log.ts';
 import type { ForwardSettings } from '../config/types.ts';
-import { dnsLimits } from '../limits.ts';
 import {
   failure,
   wantsAuthentic,
@@ -21,25 +20,31 @@ const stageName = 'forward';
 
 export class ForwardStage implements Stage {
   readonly name = stageName;
-  readonly #from: Name;
+  readonly #settings: ForwardSettings;
   readonly #pool: UpstreamPool;
   readonly #log: Logger | undefined;
   readonly counts = { rejected: 0, failed: 0 };
   #running = 0;
 
   constructor(settings: ForwardSettings, pool: UpstreamPool, log: Logger | undefined) {
-    this.#from = settings.from;
+    this.#settings = settings;
     this.#pool = pool;
     this.#log = log;
   }
 
   answer(ask: Ask, next: Next): Answered {
     const { query } = ask;
-    if (!isWithin(foldCase(query.question.name), this.#from)) return next(ask);
+    const folded = foldCase(query.question.name);
+    const { from, except, maxConcurrent } = this.#settings;
+    if (!isWithin(folded, from) || except.some((zone) => isWithin(folded, zone))) return next(ask);
     if (opcodeOf(query) !== OPCODE.QUERY) return failure(RCODE.REFUSED, { stage: stageName });
-    if (this.#running >= dnsLimits.upstreamQueriesMax) {
+    if (this.#running >= maxConcurrent) {
       this.counts.rejected += 1;
-      return failure(RCODE.REFUSED, { stage: stageName }, 'concurrent queries exceeded maximum');
+      return failure(
+        RCODE.REFUSED,
+        { stage: stageName },
+        `concurrent queries exceeded maximum ${maxConcurrent}`,
+      );
     }
     return this.#forward(ask);
   }

@@ -3,8 +3,10 @@ import { test } from 'node:test';
 
 import { dnsLimits } from '../limits.ts';
 import { CLASS, FLAG, TYPE, type Message } from '../wire/message.ts';
-import { nameOf } from '../wire/name.ts';
+import { nameOf, root } from '../wire/name.ts';
 import { MessageCache } from './message-cache.ts';
+
+const settings = { ...dnsLimits.cache, zones: [root] };
 
 function textMessage(name: string, bytes: number): Message {
   const question = { name: nameOf([name])!, type: TYPE.TXT, class: CLASS.IN };
@@ -19,7 +21,7 @@ function textMessage(name: string, bytes: number): Message {
 }
 
 test('long answers push out the oldest before they take all memory', () => {
-  const cache = new MessageCache(() => 0);
+  const cache = new MessageCache(settings, () => 0);
   const size = 60_000;
   const fitting = Math.floor(dnsLimits.cacheBytesMax / size) - 1;
   for (let index = 0; index < fitting * 3; index += 1) {
@@ -34,7 +36,7 @@ test('long answers push out the oldest before they take all memory', () => {
 
 test('what runs out or is replaced makes room', () => {
   let now = 0;
-  const cache = new MessageCache(() => now);
+  const cache = new MessageCache(settings, () => now);
   for (let round = 0; round < 2000; round += 1) {
     cache.put('same', textMessage('same', 60_000));
     cache.put(`other${round % 2}`, textMessage('other', 60_000));

@@ -1,8 +1,10 @@
 /** Answers of other servers, kept for a short time (D83-D86). */
+import type { CacheSettings } from '../config/types.ts';
 import { dnsLimits } from '../limits.ts';
 import { decodeMessage } from '../wire/decode.ts';
 import { encodeMessage } from '../wire/encode.ts';
 import { FLAG, RCODE, rcodeOf, TYPE, type Message, type ResourceRecord } from '../wire/message.ts';
+import { foldCase, isWithin } from '../wire/name.ts';
 
 type Entry = { readonly bytes: Uint8Array; readonly expiresAtMs: number };
 
@@ -12,6 +14,7 @@ type Kind = 'success' | 'denial';
 type Store = { readonly entries: Map<string, Entry>; bytes: number };
 
 export class MessageCache {
+  readonly #settings: CacheSettings;
   readonly #now: () => number;
   readonly #stores: { readonly [kind in Kind]: Store } = {
     success: { entries: new Map(), bytes: 0 },
@@ -22,7 +25,8 @@ export class MessageCache {
   evictions = 0;
 
   /** `now` counts milliseconds and never goes back. */
-  constructor(now: () => number) {
+  constructor(settings: CacheSettings, now: () => number) {
+    this.#settings = settings;
     this.#now = now;
   }
 
@@ -51,9 +55,11 @@ export class MessageCache {
 
   /** Keeps the message if it may be kept, and gives it back with the TTL that all its records share. */
   put(key: string, message: Message): Message {
-    const life = lifeOf(message);
+    const life = lifeOf(message, this.#settings);
     if (life === undefined) return message;
     const kept = withTtl(message, life.seconds);
+    const name = foldCase(message.questions[0]!.name);
+    if (this.#settings[life.kind].disabled.some((zone) => isWithin(name, zone))) return kept;
     const other = life.kind === 'success' ? 'denial' : 'success';
     // A failure does not displace an answer that is still good.
     if (life.failure && this.#isFresh('success', key)) return kept;
@@ -61,15 +67,15 @@ export class MessageCache {
     const store = this.#stores[life.kind];
     drop(store, key);
     const bytes = new Uint8Array(encodeMessage(kept));
-    this.#makeRoom(store, bytes.length);
+    this.#makeRoom(store, bytes.length, this.#settings[life.kind].entriesMax);
     store.entries.set(key, { bytes, expiresAtMs: this.#now() + life.seconds * 1000 });
     store.bytes += bytes.length;
     return kept;
   }
 
-  #makeRoom(store: Store, bytes: number): void {
+  #makeRoom(store: Store, bytes: number, entriesMax: number): void {
     for (const oldest of store.entries.keys()) {
-      const hasRoom = store.entries.size < dnsLimits.cacheEntriesMax;
+      const hasRoom = store.entries.size < entriesMax;
       if (hasRoom && store.bytes + bytes <= dnsLimits.cacheBytesMax) return;
       drop(store, oldest);
       this.evictions += 1;
@@ -99,11 +105,12 @@ function withTtl(message: Message, ttl: number): Message {
 /** How long a message may be kept and on which side; undefined: not at all (D84, D86). */
 export function lifeOf(
   message: Message,
+  settings: CacheSettings,
 ): { kind: Kind; seconds: number; failure: boolean } | undefined {
   if ((message.flags & FLAG.TC) !== 0) return undefined;
   const rcode = rcodeOf(message);
   if (rcode === RCODE.SERVFAIL || rcode === RCODE.NOTIMP) {
-    return { kind: 'denial', seconds: dnsLimits.failureTtlSeconds, failure: true };
+    return { kind: 'denial', seconds: settings.failureSeconds, failure: true };
   }
   if (rcode !== RCODE.NOERROR && rcode !== RCODE.NXDOMAIN) return undefined;
   const asked = message.questions[0]!.type;
@@ -112,7 +119,11 @@ export function lifeOf(
   if (denied && !message.authorities.some(({ type }) => type === TYPE.SOA)) return undefined;
   const records = [...message.answers, ...message.authorities, ...message.additionals];
   const shortest = records.reduce((least, { ttl }) => Math.min(least, ttl), Infinity);
-  const { cacheTtlSecondsMin, cacheTtlSecondsMax } = dnsLimits;
-  const seconds = Math.min(cacheTtlSecondsMax, Math.max(cacheTtlSecondsMin, shortest));
-  return { kind: denied ? 'denial' : 'success', seconds, failure: false };
+  const kind = denied ? 'denial' : 'success';
+  const { ttlSecondsMin, ttlSecondsMax } = settings[kind];
+  return {
+    kind,
+    seconds: Math.min(ttlSecondsMax, Math.max(ttlSecondsMin, shortest)),
+    failure: false,
+  };
 }

@@ -3,6 +3,7 @@ import { randomInt } from 'node:crypto';
 
 import type { Clock } from '../../lib/clock.ts';
 import { WorldError } from '../../lib/errors.ts';
+import type { ForwardSettings } from '../config/types.ts';
 import { dnsLimits } from '../limits.ts';
 import { encodeMessage } from '../wire/encode.ts';
 import { FLAG, TYPE, type Message, type Question, type ResourceRecord } from '../wire/message.ts';
@@ -25,11 +26,14 @@ type Upstream = { readonly server: Server; shunnedUntilMs: number };
 
 export class UpstreamPool {
   readonly #upstreams: Upstream[];
+  readonly #policy: ForwardSettings['policy'];
   readonly #clock: Clock;
+  #turn = 0;
 
-  constructor(options: { readonly servers: readonly Server[]; readonly clock: Clock }) {
-    this.#upstreams = options.servers.map((server) => ({ server, shunnedUntilMs: 0 }));
-    this.#clock = options.clock;
+  constructor(settings: ForwardSettings, clock: Clock) {
+    this.#upstreams = settings.servers.map((server) => ({ server, shunnedUntilMs: 0 }));
+    this.#policy = settings.policy;
+    this.#clock = clock;
   }
 
   /** Asks one after another, twice around at most; throws `WorldError` when none answers in time. */
@@ -53,13 +57,21 @@ export class UpstreamPool {
     throw last;
   }
 
-  /** In random order (D90a), those that failed lately behind the others. */
+  /** In the order of the policy (D90a), those that failed lately behind the others. */
   #order(): Upstream[] {
     const now = this.#clock.monotonicMs();
-    const start = this.#upstreams.length > 1 ? randomInt(this.#upstreams.length) : 0;
+    const start = this.#start();
     const rotated = [...this.#upstreams.slice(start), ...this.#upstreams.slice(0, start)];
     const well = rotated.filter((upstream) => upstream.shunnedUntilMs <= now);
     return [...well, ...rotated.filter((upstream) => upstream.shunnedUntilMs > now)];
+  }
+
+  #start(): number {
+    const count = this.#upstreams.length;
+    if (count === 1 || this.#policy === 'sequential') return 0;
+    if (this.#policy === 'random') return randomInt(count);
+    this.#turn = (this.#turn + 1) % count;
+    return this.#turn;
   }
 
   /**

@@ -1,0 +1,67 @@
+/** Every directive and its reader. */
+import { parseName } from '../../wire/name.ts';
+import { argumentsOf, onlyOne } from '../arguments.ts';
+import type { PluginSettings } from '../types.ts';
+import { readBind } from './bind.ts';
+import { readCache } from './cache.ts';
+import type { DirectiveReader } from './directive.ts';
+import { readForward } from './forward.ts';
+import { readKubernetes } from './kubernetes.ts';
+import { readHealth, readPrometheus, readReady } from './pages.ts';
+
+type Readers = {
+  readonly [name in keyof PluginSettings]-?: DirectiveReader<NonNullable<PluginSettings[name]>>;
+};
+
+export const readers: Readers = {
+  bind: readBind,
+  cache: readCache,
+  errors: (lines) => {
+    argumentsOf(onlyOne(lines), { max: 0 });
+    return {};
+  },
+  forward: readForward,
+  health: readHealth,
+  kubernetes: readKubernetes,
+  loadbalance: (lines) => {
+    argumentsOf(onlyOne(lines), { max: 0 });
+    return { policy: 'round_robin' };
+  },
+  loop: (lines, { zones }) => {
+    argumentsOf(onlyOne(lines), { max: 0 });
+    return { zone: zones[0] ?? parseName('.')! };
+  },
+  prometheus: readPrometheus,
+  ready: readReady,
+};
+
+/** Directives of CoreDNS that mean nothing here. */
+export const harmless: readonly string[] = ['cancel', 'debug', 'metadata', 'pprof'];
+
+/** Directives of CoreDNS that we do not have. */
+export const missing: readonly string[] = [
+  'auto',
+  'azure',
+  'clouddns',
+  'dns64',
+  'dnssec',
+  'dnstap',
+  'erratic',
+  'etcd',
+  'file',
+  'geoip',
+  'grpc',
+  'grpc_server',
+  'https3',
+  'k8s_external',
+  'nomad',
+  'proxyproto',
+  'quic',
+  'route53',
+  'secondary',
+  'shed',
+  'sign',
+  'trace',
+  'tsig',
+  'view',
+];

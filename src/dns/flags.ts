@@ -1,0 +1,122 @@
+/** The command line of `fairlead dns`. */
+import { parseArgs } from 'node:util';
+
+import { messageOf, UserError } from '../lib/errors.ts';
+import { anyHost } from './own-addresses.ts';
+import type { PodRecords } from './zone/zones.ts';
+
+/** What the flags say. `pages` are the ports of /health, /ready and /metrics; 0 turns one off. */
+export type DnsFlags = {
+  readonly domain: string;
+  readonly host: string;
+  readonly port: number;
+  /** Undefined: those of /etc/resolv.conf. */
+  readonly upstreams: readonly string[] | undefined;
+  readonly ttlSeconds: number;
+  readonly podRecords: PodRecords;
+  readonly lameDuckMs: number;
+  readonly kubeconfig: string | undefined;
+  readonly strictCoredns: boolean;
+  readonly pages: readonly number[];
+};
+
+/** A Corefile instead of the flags above. */
+export type CorefileFlags = {
+  readonly corefile: string;
+  /** For zones that name no port. */
+  readonly port: number;
+  /** For a `kubernetes` that does not say where its API is. */
+  readonly kubeconfig: string | undefined;
+};
+
+export type Flags = ({ readonly options: DnsFlags } | CorefileFlags) & {
+  /** Only say what the configuration is. */
+  readonly check: boolean;
+};
+
+/** Reads the command line, or throws `UserError` naming the flag. */
+export function parseFlags(args: readonly string[]): Flags {
+  const values = readArgs(args.map((arg) => coreDnsNames.get(arg) ?? arg));
+  const { check = false, config, kubeconfig } = values;
+  if (config === undefined) return { check, options: optionsOf(values) };
+  const [other] = Object.keys(values).filter((name) => !beside.has(name));
+  if (other !== undefined) {
+    throw new UserError(
+      'BAD_FLAG',
+      `Cannot start the DNS server: --${other} and --config exclude each other`,
+      { hint: 'What the flag says stands in the Corefile' },
+    );
+  }
+  const port = numberFlag('--port', values.port ?? '53', 65_535);
+  return { check, corefile: config, port, kubeconfig };
+}
+
+/** Manifests of CoreDNS use these. */
+const coreDnsNames = new Map([
+  ['-conf', '--config'],
+  ['-dns.port', '--port'],
+  ['-p', '--port'],
+]);
+
+/** What may stand beside --config. */
+const beside = new Set(['config', 'check', 'kubeconfig', 'port']);
+
+function optionsOf(values: ReturnType<typeof readArgs>): DnsFlags {
+  const podRecords = values.pods ?? 'insecure';
+  if (podRecords !== 'disabled' && podRecords !== 'insecure' && podRecords !== 'verified') {
+    throw badFlag('--pods', podRecords, 'disabled, insecure or verified');
+  }
+  const pages = { 'health-port': '8080', 'ready-port': '8181', 'metrics-port': '9153' } as const;
+  return {
+    domain: values.domain ?? 'cluster.local',
+    host: values.host ?? anyHost(),
+    port: numberFlag('--port', values.port ?? '53', 65_535),
+    upstreams: values['no-upstream'] === true ? [] : values.upstream,
+    ttlSeconds: numberFlag('--ttl', values.ttl ?? '30', 3600),
+    podRecords,
+    lameDuckMs: numberFlag('--lame-duck', values['lame-duck'] ?? '5', 600) * 1000,
+    kubeconfig: values.kubeconfig,
+    strictCoredns: values['strict-coredns'] ?? false,
+    pages: (['health-port', 'ready-port', 'metrics-port'] as const).map((name) =>
+      numberFlag(`--${name}`, values[name] ?? pages[name], 65_535),
+    ),
+  };
+}
+
+function readArgs(args: readonly string[]) {
+  try {
+    return parseArgs({
+      args: [...args],
+      options: {
+        check: { type: 'boolean' },
+        config: { type: 'string' },
+        domain: { type: 'string' },
+        host: { type: 'string' },
+        port: { type: 'string' },
+        upstream: { type: 'string', multiple: true },
+        'no-upstream': { type: 'boolean' },
+        ttl: { type: 'string' },
+        pods: { type: 'string' },
+        'lame-duck': { type: 'string' },
+        kubeconfig: { type: 'string' },
+        'strict-coredns': { type: 'boolean' },
+        'health-port': { type: 'string' },
+        'ready-port': { type: 'string' },
+        'metrics-port': { type: 'string' },
+      },
+    }).values;
+  } catch (error) {
+    throw new UserError('BAD_FLAG', `Cannot start the DNS server: ${messageOf(error)}`);
+  }
+}
+
+function numberFlag(flag: string, text: string, max: number): number {
+  const value = Number(text);
+  if (/^\d+$/.test(text) && value <= max) return value;
+  throw badFlag(flag, text, `a whole number up to ${max}`);
+}
+
+function badFlag(flag: string, found: string, wanted: string): UserError {
+  const text = `Cannot start the DNS server: ${flag} is "${found}", it must be ${wanted}`;
+  return new UserError('BAD_FLAG', text);
+}
