@@ -128,7 +128,7 @@ async function listenAll(life: Life, world: World): Promise<HostPort[]> {
     const responder = new Responder({ zones, label: socketLabel(site), counters });
     const handle = handlerOf(responder, counters, log);
     const { port, listeners } = await listenBoth(site, handle, clock);
-    for (const { close } of listeners) life.closers.push(close);
+    for (const listener of listeners) life.closers.push(() => listener.close());
     return { host: site.host, port };
   });
   return Promise.all(listening);

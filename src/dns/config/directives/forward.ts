@@ -1,5 +1,5 @@
 /** `forward FROM TO… { … }`; several of one block are asked in the order they stand in. */
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 
 import { dnsLimits } from '../../limits.ts';
 import { parseResolvConf, parseServer, type Server } from '../../upstream/servers.ts';
@@ -10,10 +10,10 @@ import {
   numberOf,
   oneOf,
   pathOf,
+  readNamedFile,
   readProperties,
   zonesOf,
 } from '../arguments.ts';
-import { messageOf } from '../../../lib/errors.ts';
 import type { Line } from '../parse.ts';
 import { fault, type Token } from '../tokens.ts';
 import type { ForwardSettings } from '../types.ts';
@@ -76,13 +76,7 @@ function serversOf(token: Token): readonly Server[] {
 }
 
 function fileServers(token: Token): Server[] {
-  let text: string;
-  try {
-    text = readFileSync(pathOf(token), 'utf8');
-  } catch (error) {
-    throw fault(token, `cannot read "${token.text}": ${messageOf(error)}`);
-  }
-  const servers = parseResolvConf(text).map(parseServer);
+  const servers = parseResolvConf(readNamedFile(token)).map(parseServer);
   if (servers.length > 0) return servers;
   throw fault(token, `"${token.text}" names no nameserver`);
 }
