@@ -10,6 +10,7 @@ import { formatHostPort } from '../lib/ip.ts';
 import { startNodeAgent } from '../node/agent.ts';
 import { createProcessRuntime } from '../node/process-runtime/runtime.ts';
 import { startProxy } from '../proxy/service-proxy.ts';
+import { watchOnNode } from './balancer.ts';
 import { apiPortInLab, nodeGraceSeconds } from './config.ts';
 import { keyFiles } from './keys.ts';
 import { findNode } from './node.ts';
@@ -58,6 +59,7 @@ export async function runAgent(paths: LabPaths, name: string, version: string): 
   await waitForPort(lab.hostIPs[0]!, apiPortInLab, serverPatienceMs);
   // Proxy and agent follow the same Services.
   const informers = new Informers({ client, log });
+  const services = informers.of<Service>(resources.services);
   const proxy = await startProxy({
     client,
     informers,
@@ -81,13 +83,15 @@ export async function runAgent(paths: LabPaths, name: string, version: string): 
     podCidrs: node.podCidrs,
     resolvConfPath,
     leaseSeconds: nodeGraceSeconds,
-    services: informers.of<Service>(resources.services),
+    services,
     ...(name === lab.nodes[0]?.name
       ? { labels: { 'node-role.kubernetes.io/control-plane': '' } }
       : {}),
   });
+  const stopBalancer = watchOnNode({ lab, services, log });
   for (const signal of ['SIGTERM', 'SIGINT'] as const) {
     process.once(signal, () => {
+      stopBalancer();
       informers.stop();
       void Promise.all([agent.stop(), proxy.stop()]).finally(() => process.exit(0));
     });

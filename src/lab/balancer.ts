@@ -3,7 +3,7 @@ import { resources } from '../api/resources.ts';
 import type { Service } from '../api/types.ts';
 import type { EdgeHost } from '../balancer/edge/edge.ts';
 import type { Client } from '../client/client.ts';
-import { Informers } from '../client/informer.ts';
+import { Informers, type Informer } from '../client/informer.ts';
 import { isPinned } from '../kernel/namespace/pin.ts';
 import { within } from '../kernel/namespace/within.ts';
 import type { Logger } from '../lib/log.ts';
@@ -47,6 +47,30 @@ export function watchForBalancer(options: {
   });
   services.start();
   return () => stop();
+}
+
+/** A node's part, from the first such Service on; the result stops what was begun. */
+export function watchOnNode(options: {
+  readonly lab: LabConfig;
+  readonly services: Informer<Service>;
+  readonly log: Logger;
+}): () => void {
+  const { lab, services, log } = options;
+  const { balancer } = lab;
+  if (balancer === undefined) return () => undefined;
+  let stop: () => void = () => undefined;
+  let started = false;
+  const off = services.onChange((_, current) => {
+    if (started || current?.spec.type !== 'LoadBalancer') return;
+    started = true;
+    void import('../balancer/node/start.ts').then(({ startNodeBalancer }) => {
+      stop = startNodeBalancer({ returnPath: { link: 'eth0', ...balancer }, log });
+    });
+  });
+  return () => {
+    off();
+    stop();
+  };
 }
 
 /** As `isOurBusiness` of the controller, which is not loaded yet. */

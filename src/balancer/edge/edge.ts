@@ -4,6 +4,7 @@
  * proxy like those of the nodes, with node ports in the place of pods; so its rules are made by the
  * same code, survive our end, and are taken over by the next start.
  */
+import { isDeepStrictEqual } from 'node:util';
 import { keyOf, keyText } from '../../api/meta.ts';
 import { resources } from '../../api/resources.ts';
 import type { EndpointSlice, Node, Service } from '../../api/types.ts';
@@ -19,7 +20,7 @@ import { StaleFlows } from '../../proxy/stale-flows.ts';
 import type { Assignment, Provider } from '../provider.ts';
 import { HostAddresses } from './addresses.ts';
 import { Health } from './health.ts';
-import { balancedNode, checkOf, planEdge, type BalancedNode } from './plan.ts';
+import { balancedNode, checkOf, outsideRanges, planEdge, type BalancedNode } from './plan.ts';
 import type { Check } from './probe.ts';
 
 /** The machine that balances. */
@@ -63,6 +64,8 @@ class Edge implements Provider {
   #machines: readonly BalancedNode[] = [];
   #addresses: HostAddresses | undefined;
   #settled = false;
+  /** Health is asked for as Services and nodes are now. */
+  #watched = false;
   #scheduled = false;
   #stopped = false;
 
@@ -83,7 +86,7 @@ class Edge implements Provider {
     const inside = { ...clock, after: afterInside(clock, host) };
     this.#flows = new StaleFlows({ log, clock: inside });
     this.#undo.push(
-      this.#nodes.onChange(() => this.#noteAll()),
+      this.#nodes.onChange(() => this.#noteNodes()),
       this.#slices.onChange((old, current) => {
         for (const slice of [old, current]) this.#note(slice && serviceKeyOf(slice));
       }),
@@ -92,12 +95,14 @@ class Edge implements Provider {
 
   serve(service: Service, assignment: Assignment): void {
     this.#served.set(keyText(keyOf(service)), { service, assignment });
+    this.#watched = false;
     this.#dirty.add(keyText(keyOf(service)));
     this.#apply();
   }
 
   release(key: string): void {
     if (!this.#served.delete(key)) return;
+    this.#watched = false;
     this.#dirty.add(key);
     this.#apply();
   }
@@ -121,6 +126,18 @@ class Edge implements Provider {
     if (key === undefined || !this.#served.has(key)) return;
     this.#dirty.add(key);
     this.#schedule();
+  }
+
+  /** Most news of nodes is that they live; that is asked for here otherwise. */
+  #noteNodes(): void {
+    const machines = this.#nodes
+      .list()
+      .flatMap((node) => balancedNode(node) ?? [])
+      .toSorted((a, b) => (a.name < b.name ? -1 : 1));
+    if (isDeepStrictEqual(machines, this.#machines)) return;
+    this.#machines = machines;
+    this.#watched = false;
+    this.#noteAll();
   }
 
   #noteAll(): void {
@@ -159,8 +176,8 @@ class Edge implements Provider {
   #apply(): void {
     if (this.#served.size === 0 && !this.#backend.isOpen) return;
     this.#open();
-    this.#watchHealth();
     try {
+      if (!this.#watched) this.#watchNodes();
       for (const key of this.#dirty) {
         this.#backend.setService(key, this.#plan(key), (family, keys) =>
           this.#flows.note(family, keys),
@@ -186,7 +203,7 @@ class Edge implements Provider {
       this.#addresses = new HostAddresses(host.link, host.ips);
       this.#backend.open();
     });
-    this.#backend.setRanges({ podCidrs: [], serviceCidrs: [] });
+    this.#watched = false;
   }
 
   #close(): void {
@@ -215,11 +232,10 @@ class Edge implements Provider {
     for (const address of surplus) this.#addresses?.remove(address);
   }
 
-  #watchHealth(): void {
-    this.#machines = this.#nodes
-      .list()
-      .flatMap((node) => balancedNode(node) ?? [])
-      .toSorted((a, b) => (a.name < b.name ? -1 : 1));
+  /** What depends on who the nodes are, and on what Services want to know of them. */
+  #watchNodes(): void {
+    this.#watched = true;
+    this.#backend.setRanges({ podCidrs: outsideRanges(this.#machines), serviceCidrs: [] });
     const services = [...this.#served.values()].flatMap(({ service }) => checkOf(service) ?? []);
     const machines = this.#served.size === 0 ? [] : this.#machines;
     this.#health.watch(

@@ -1,11 +1,13 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { EndpointSlice, Node, Service } from '../../api/types.ts';
-import { balancedNode, checkOf, fitNodes, planEdge, type View } from './plan.ts';
+import { cidrContains, parseCidr } from '../../lib/ip.ts';
+import { balancedNode, checkOf, fitNodes, outsideRanges, planEdge, type View } from './plan.ts';
 
 const nodes = ['n1', 'n2', 'n3'].map((name, at) => ({
   name,
   ips: [`172.29.0.1${at + 1}`, `fd00::1${at + 1}`],
+  podCidrs: [`10.244.${at}.0/24`],
 }));
 
 function service(spec: Partial<Service['spec']> = {}): Service {
@@ -140,11 +142,11 @@ for (const [name, spec, want] of sources) {
 
 const keeping: [string, Partial<Service['spec']>, string, number][] = [
   ['policy Cluster does not', {}, 'always', 0],
-  ['policy Local does', local, 'never', 0],
+  ['policy Local does', local, 'outsiders', 0],
   [
     'affinity does, since nodes tie clients too',
     { sessionAffinity: 'ClientIP', sessionAffinityConfig: { clientIP: { timeoutSeconds: 60 } } },
-    'never',
+    'outsiders',
     60,
   ],
 ];
@@ -157,6 +159,26 @@ for (const [name, spec, masquerade, seconds] of keeping) {
     );
   });
 }
+
+test('edge keeps the addresses of everybody outside the cluster', () => {
+  const ranges = outsideRanges(nodes).map((text) => parseCidr(text)!);
+  const isOutside = (address: string) => ranges.some((range) => cidrContains(range, address));
+  const outside = [
+    '172.29.0.1',
+    '172.29.0.14',
+    '10.243.255.255',
+    '10.244.3.0',
+    '0.0.0.0',
+    '::',
+    'fd00::10',
+  ];
+  const inside = ['172.29.0.11', '172.29.0.13', '10.244.0.0', '10.244.2.255', 'fd00::12'];
+  assert.deepEqual(
+    outside.filter((address) => !isOutside(address)),
+    [],
+  );
+  assert.deepEqual(inside.filter(isOutside), []);
+});
 
 test('edge: without node ports the pods are the endpoints, but for those on dead nodes', () => {
   const slices = [

@@ -4,14 +4,27 @@
  * where there are no node ports. Pure.
  */
 import type { EndpointSlice, Node, Service, ServicePort } from '../../api/types.ts';
-import { familyOf, formatCidr, parseCidr, type IpFamily } from '../../lib/ip.ts';
+import {
+  bitsOf,
+  cidrsOverlap,
+  familyOf,
+  formatCidr,
+  parseCidr,
+  subnetAt,
+  type Cidr,
+  type IpFamily,
+} from '../../lib/ip.ts';
 import { normalCidr } from '../../plan/address.ts';
 import { selectEndpoints } from '../../plan/endpoints.ts';
 import type { Frontend, PortPlan, ServicePlan, Target } from '../../plan/types.ts';
 import type { Check } from './probe.ts';
 
 /** A machine that Services may be balanced over. */
-export type BalancedNode = { readonly name: string; readonly ips: readonly string[] };
+export type BalancedNode = {
+  readonly name: string;
+  readonly ips: readonly string[];
+  readonly podCidrs: readonly string[];
+};
 
 /** What is known at the moment. */
 export type View = {
@@ -35,7 +48,8 @@ export function balancedNode(node: Node): BalancedNode | undefined {
   const ips = (node.status?.addresses ?? [])
     .filter(({ type }) => type === 'InternalIP')
     .map(({ address }) => address);
-  return ips.length === 0 ? undefined : { name, ips };
+  const podCidrs = node.spec?.podCIDRs ?? [];
+  return ips.length === 0 ? undefined : { name, ips, podCidrs };
 }
 
 /** What tells whether a node is to be used for the Service; undefined where only its life counts. */
@@ -45,6 +59,28 @@ export function checkOf({ spec }: Service): Check | undefined {
   }
   const tcp = spec.ports?.find(({ protocol = 'TCP', nodePort }) => protocol === 'TCP' && nodePort);
   return tcp?.nodePort ? { kind: 'tcp', port: tcp.nodePort } : undefined;
+}
+
+/**
+ * Where clients have addresses that are kept: everywhere but in the cluster. A pod or a node that
+ * comes by way of the balancer could be sent back to its own machine, which would answer it directly,
+ * or take its packet for a forgery.
+ */
+export function outsideRanges(nodes: readonly BalancedNode[]): string[] {
+  const holes = nodes.flatMap(({ ips, podCidrs }) => [
+    ...ips.map((ip) => `${ip}/${bitsOf(familyOf(ip)!)}`),
+    ...podCidrs,
+  ]);
+  const inside = holes.flatMap((text) => parseCidr(text) ?? []);
+  return ['0.0.0.0/0', '::/0'].flatMap((all) => without(parseCidr(all)!, inside)).map(formatCidr);
+}
+
+/** The parts of a prefix that none of the others touches. */
+function without(cidr: Cidr, holes: readonly Cidr[]): Cidr[] {
+  const touching = holes.filter((hole) => cidrsOverlap(cidr, hole));
+  if (touching.length === 0) return [cidr];
+  if (touching.some(({ prefixLength }) => prefixLength <= cidr.prefixLength)) return [];
+  return [0, 1].flatMap((half) => without(subnetAt(cidr, cidr.prefixLength + 1, half), touching));
 }
 
 /** The whole of one Service with these addresses. */
@@ -79,9 +115,10 @@ function planPort(input: PortInput, view: View): PortPlan {
     protocol,
     port: port.port,
     pool: 'cluster',
-    // Nodes tie clients by their addresses, and policy Local promises them to the pods. Everybody else's
-    // the node would rewrite anyway, and an answer to us needs no help to find its way back.
-    masquerade: keepsSource ? 'never' : 'always',
+    // Nodes tie clients by their addresses, and policy Local promises them to the pods; not those of the
+    // cluster itself (`outsideRanges`). All others the node would rewrite anyway, and an answer to us
+    // needs no help to find its way back.
+    masquerade: keepsSource ? 'outsiders' : 'always',
     ...(sources === undefined ? {} : { sources }),
   };
   return {
