@@ -1,10 +1,12 @@
 /** What a plan does with the first packet of a connection, answered without a kernel. */
 import type { Protocol } from '../api/types.ts';
 import { cidrContains, parseCidr } from '../lib/ip.ts';
+import { sourceTarget } from './source-hash.ts';
 import {
   frontendKey,
   targetKey,
   type ForwardingPlan,
+  type InterfaceMatch,
   type PlannedFrontend,
   type PortPlan,
   type Target,
@@ -19,6 +21,8 @@ export type Packet = {
   readonly port: number;
   /** The endpoint this client was given last, if its affinity has not run out. */
   readonly pinned?: { readonly address: string; readonly port: number };
+  /** The interface it comes in by; absent for what starts on the node itself. */
+  readonly inputInterface?: string;
 };
 
 /** Where a packet comes from, as the rules can tell. */
@@ -40,7 +44,7 @@ export type Outcome =
       readonly verdict: 'dnat';
       readonly origin: Origin;
       readonly frontend: PlannedFrontend;
-      /** Each is as likely as another; one only, when affinity decides. */
+      /** Any of them; one only, when affinity or the source address decides. */
       readonly endpoints: readonly Candidate[];
     }
   | {
@@ -59,10 +63,10 @@ export function evaluate(plan: ForwardingPlan, packet: Packet): Outcome {
   if (frontend.sources?.some((cidr) => contains(cidr, packet.source)) === false) {
     return { verdict: 'drop', reason: 'source-not-allowed', frontend };
   }
-  const origin = originOf(plan, packet.source);
+  const origin = originOf(plan, packet);
   const pool = poolOf(frontend, port, origin);
   if (pool.length === 0) return refusalOf(frontend, port);
-  const chosen = pinnedIn(pool, port, packet) ?? pool;
+  const chosen = pinnedIn(pool, port, packet) ?? hashedIn(pool, port, packet) ?? pool;
   const masquerade = masquerades(frontend, origin);
   const endpoints = chosen.map((target) => ({
     ...target,
@@ -75,10 +79,22 @@ export function evaluate(plan: ForwardingPlan, packet: Packet): Outcome {
   return { verdict: 'dnat', origin, frontend, endpoints };
 }
 
-/** Pod ranges are looked at first: that is the order of the rules. */
-export function originOf(plan: ForwardingPlan, source: string): Origin {
-  if (plan.options.podCidrs.some((cidr) => contains(cidr, source))) return 'pod';
+/** Whether it comes from a pod is asked first: that is the order of the rules. */
+export function originOf(
+  plan: ForwardingPlan,
+  { source, inputInterface }: Pick<Packet, 'source' | 'inputInterface'>,
+): Origin {
+  const { podInterface, podCidrs } = plan.options;
+  if (podInterface === undefined) {
+    if (podCidrs.some((cidr) => contains(cidr, source))) return 'pod';
+  } else if (matches(podInterface, inputInterface ?? '')) {
+    return 'pod';
+  }
   return plan.node.addresses.includes(source) || isLoopback(source) ? 'node' : 'outside';
+}
+
+function matches({ kind, text }: InterfaceMatch, name: string): boolean {
+  return kind === 'name' ? name === text : name.startsWith(text);
 }
 
 /** The refusal of a frontend whose pool is empty: P93 without any endpoint, else P94. */
@@ -114,6 +130,16 @@ function pinnedIn(
   const wanted = targetKey(packet.pinned);
   const pinned = pool.find((target) => targetKey(target) === wanted);
   return pinned && [pinned];
+}
+
+function hashedIn(
+  pool: readonly Target[],
+  port: PortPlan,
+  packet: Packet,
+): readonly Target[] | undefined {
+  if (port.balancing !== 'sourceHash') return undefined;
+  const target = sourceTarget(pool, packet.source);
+  return target && [target];
 }
 
 function masquerades({ masquerade }: PlannedFrontend, origin: Origin): boolean {

@@ -32,6 +32,7 @@ export function sampleService(
     name?: string;
     created?: string;
     labels?: Record<string, string>;
+    annotations?: Record<string, string>;
     ingress?: NonNullable<NonNullable<Service['status']>['loadBalancer']>['ingress'];
   } = {},
 ): Service {
@@ -41,6 +42,7 @@ export function sampleService(
       name: more.name ?? 'web',
       creationTimestamp: more.created ?? '2026-01-01T00:00:00Z',
       ...(more.labels === undefined ? {} : { labels: more.labels }),
+      ...(more.annotations === undefined ? {} : { annotations: more.annotations }),
     },
     spec: {
       type: 'ClusterIP',

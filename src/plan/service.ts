@@ -3,15 +3,17 @@ import type { EndpointSlice, Service, ServicePort } from '../api/types.ts';
 import { bitsOf, cidrContains, familyOf, formatCidr, parseCidr, type IpFamily } from '../lib/ip.ts';
 import { normalCidr, normalIpOf } from './address.ts';
 import { selectEndpoints, type EndpointSets } from './endpoints.ts';
-import type {
-  Frontend,
-  FrontendKind,
-  Masquerade,
-  NodeFacts,
-  PlanOptions,
-  PoolChoice,
-  PortPlan,
-  ServicePlan,
+import {
+  BALANCINGS,
+  type Balancing,
+  type Frontend,
+  type FrontendKind,
+  type Masquerade,
+  type NodeFacts,
+  type PlanOptions,
+  type PoolChoice,
+  type PortPlan,
+  type ServicePlan,
 } from './types.ts';
 
 /** What every Service of a node is planned against. */
@@ -23,6 +25,9 @@ export const PROXY_NAME_LABEL = 'service.kubernetes.io/service-proxy-name';
 export const HEADLESS_LABEL = 'service.kubernetes.io/headless';
 /** Ties a slice to its Service. */
 export const SERVICE_NAME_LABEL = 'kubernetes.io/service-name';
+
+/** How connections choose among endpoints, for one Service: a `Balancing`. */
+export const BALANCING_ANNOTATION = 'fairlead.dev/balancing';
 
 /** Default of `sessionAffinityConfig.clientIP.timeoutSeconds` (P84). */
 const AFFINITY_SECONDS = 10_800;
@@ -86,6 +91,7 @@ function planPort(input: PortInput, context: PlanContext): PortPlan {
     local: sets.local,
     serving: sets.serving,
     affinitySeconds: affinitySeconds(service),
+    balancing: balancingOf(service, context.options),
   };
 }
 
@@ -153,6 +159,12 @@ function affinitySeconds(service: Service): number {
   const { sessionAffinity, sessionAffinityConfig } = service.spec;
   if (sessionAffinity !== 'ClientIP') return 0;
   return sessionAffinityConfig?.clientIP?.timeoutSeconds ?? AFFINITY_SECONDS;
+}
+
+/** A word that nobody knows counts as none. */
+function balancingOf(service: Service, options: PlanOptions): Balancing {
+  const asked = service.metadata.annotations?.[BALANCING_ANNOTATION];
+  return BALANCINGS.find((one) => one === asked) ?? options.balancing ?? 'random';
 }
 
 /** Addresses that packets arrive for: of the family, and not kept by the balancer (P47, P48). */

@@ -57,6 +57,8 @@ export type PortPlan = {
   readonly serving: readonly Target[];
   /** How long a client stays with its endpoint; 0: no affinity. */
   readonly affinitySeconds: number;
+  /** Default: `random`. */
+  readonly balancing?: Balancing;
 };
 
 /** The HTTP port that tells a balancer whether this node has endpoints of the Service (P118). */
@@ -98,7 +100,8 @@ export type InterfaceMatch = { readonly kind: 'name' | 'prefix'; readonly text: 
  * How connections choose among the endpoints of a pool: each for itself, strictly in turn, or by
  * the client's address, so that few clients move when endpoints change.
  */
-export type Balancing = 'random' | 'roundRobin' | 'sourceHash';
+export const BALANCINGS = ['random', 'roundRobin', 'sourceHash'] as const;
+export type Balancing = (typeof BALANCINGS)[number];
 
 export type PlanOptions = {
   /** Sources inside are pods. A family without a prefix has no local-traffic detector (P63). */

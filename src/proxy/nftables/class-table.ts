@@ -1,5 +1,5 @@
 /** Which classes are in use, by which frontends, and the chains that must exist for them. */
-import { chainName, classWord, parseChainName, type Class } from './classes.ts';
+import { chainName, classWord, leadsToPlain, parseChainName, type Class } from './classes.ts';
 import type { Mirror } from './mirror.ts';
 import { RefCounts } from './ref-counts.ts';
 
@@ -17,6 +17,8 @@ export class ClassTable {
   /** Class chains in the kernel with sound rules. */
   #chains = new Set<string>();
   readonly #newChains = new Map<string, Class>();
+  /** Chains that no element leads to any more. */
+  readonly #leaving = new Set<string>();
 
   /** `mirror` is that of the verdict map `classes`. */
   constructor(mirror: Mirror) {
@@ -28,6 +30,7 @@ export class ClassTable {
     this.#chains = new Set(chains);
     this.#newChains.clear();
     this.#idle.clear();
+    this.#leaving.clear();
     for (const [word, chain] of elements) {
       this.#chainOf.set(word, chain);
       if (!this.#users.has(word)) this.#idle.add(word);
@@ -42,6 +45,7 @@ export class ClassTable {
       if (this.#chains.has(chain)) this.#mirror.set(word, chain);
     }
     this.dropIdle();
+    for (const chain of this.#chains) if (!this.#isLedTo(chain)) this.#leaving.add(chain);
   }
 
   /** A frontend now leads to these classes and no others. */
@@ -55,7 +59,7 @@ export class ClassTable {
     else this.#wordsOf.delete(frontend);
     for (const [index, word] of words.entries()) {
       const one = classes[index];
-      if (one) this.#chainOf.set(word, chainName(one));
+      if (one) this.#leadTo(word, chainName(one));
       this.#need(word);
     }
   }
@@ -67,19 +71,21 @@ export class ClassTable {
     this.#idle.clear();
   }
 
+  /** In an order in which each may lead to those before it. */
   get addChains(): Class[] {
-    return [...this.#newChains.values()];
+    const classes = [...this.#newChains.values()];
+    return classes.sort((a, b) => Number(leadsToPlain(a)) - Number(leadsToPlain(b)));
   }
 
   get deleteChains(): string[] {
-    return [...this.#chains].filter((chain) => {
-      const one = parseChainName(chain);
-      return one === undefined || this.#mirror.get(classWord(one)) !== chain;
-    });
+    return [...this.#leaving].filter((chain) => this.#chains.has(chain));
   }
 
   confirm(changes: { addChains: readonly Class[]; deleteChains: readonly string[] }): void {
-    for (const name of changes.deleteChains) this.#chains.delete(name);
+    for (const name of changes.deleteChains) {
+      this.#chains.delete(name);
+      this.#leaving.delete(name);
+    }
     for (const one of changes.addChains) this.#chains.add(chainName(one));
     this.#newChains.clear();
   }
@@ -92,14 +98,33 @@ export class ClassTable {
 
   #forget(word: string): void {
     this.#mirror.delete(word);
-    this.#newChains.delete(this.#chainOf.get(word) ?? '');
+    this.#leave(this.#chainOf.get(word));
     this.#chainOf.delete(word);
+  }
+
+  /** The chain of a word changes where a Service port takes turns and changes its affinity. */
+  #leadTo(word: string, chain: string): void {
+    const before = this.#chainOf.get(word);
+    if (before !== chain) this.#leave(before);
+    this.#chainOf.set(word, chain);
+  }
+
+  #leave(chain: string | undefined): void {
+    if (chain === undefined) return;
+    this.#newChains.delete(chain);
+    this.#leaving.add(chain);
+  }
+
+  #isLedTo(chain: string): boolean {
+    const one = parseChainName(chain);
+    return one !== undefined && this.#mirror.get(classWord(one)) === chain;
   }
 
   #need(word: string): void {
     const chain = this.#chainOf.get(word);
     if (chain === undefined) return;
     this.#idle.delete(word);
+    this.#leaving.delete(chain);
     this.#mirror.set(word, chain);
     const one = parseChainName(chain);
     if (one !== undefined && !this.#chains.has(chain)) this.#newChains.set(chain, one);

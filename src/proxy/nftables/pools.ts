@@ -1,4 +1,5 @@
 /** The endpoints of Service ports as elements of `endpoints` and, with affinity, of `sticky`. */
+import { sourceTable } from '../../plan/source-hash.ts';
 import type { PortPlan, Target } from '../../plan/types.ts';
 import { LOCAL_SLOTS, type Pool } from './classes.ts';
 import type { Mirror } from './mirror.ts';
@@ -26,13 +27,24 @@ export class Pools {
     const ids = port.affinitySeconds === 0 ? undefined : this.#stickyIds(number);
     const all = uses('cluster') || uses('bySource') ? port.cluster : [];
     const local = uses('local') || uses('bySource') ? port.local : [];
-    this.#setPool(number, 'all', this.#words(all, ids));
-    this.#setPool(number, 'local', this.#words(local, ids));
+    for (const [pool, targets] of [
+      ['all', all],
+      ['local', local],
+    ] as const) {
+      const words = this.#words(targets, ids);
+      const present = this.#slots(number, pool);
+      const slots =
+        port.balancing === 'sourceHash'
+          ? Array.from(sourceTable(targets), (index) => words[index]!)
+          : assignSlots(present, words);
+      this.#setPool(number, pool, { present, slots });
+    }
   }
 
   clear(number: number): void {
-    this.#setPool(number, 'all', []);
-    this.#setPool(number, 'local', []);
+    for (const pool of ['all', 'local'] as const) {
+      this.#setPool(number, pool, { present: this.#slots(number, pool), slots: [] });
+    }
   }
 
   /** Elements of `endpoints`: address, port, sticky id. */
@@ -75,9 +87,11 @@ export class Pools {
     }
   }
 
-  #setPool(number: number, pool: Pool, wanted: readonly string[]): void {
-    const present = this.#slots(number, pool);
-    const slots = assignSlots(present, wanted);
+  #setPool(
+    number: number,
+    pool: Pool,
+    { present, slots }: { present: readonly string[]; slots: readonly string[] },
+  ): void {
     const gone = new Set(present);
     for (const [slot, data] of slots.entries()) {
       this.#endpoints.set(slotWord(number, pool, slot), data);

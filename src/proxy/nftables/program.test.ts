@@ -172,6 +172,7 @@ const worldArbitrary = fc.array(
     spec: specArbitrary,
     ends: fc.uniqueArray(fc.integer({ min: 1, max: 6 }), { maxLength: 5 }),
     gone: fc.boolean(),
+    balancing: fc.constantFrom('random', 'roundRobin', 'sourceHash'),
   }),
   { minLength: 1, maxLength: 12 },
 );
@@ -183,13 +184,13 @@ test('any history ends in the state of a fresh start; a restart writes nothing [
       const program = new FamilyProgram('ipv4', counting);
       program.setRanges(sampleContext().options);
       const last = new Map<string, { service: Service; slice: EndpointSlice }>();
-      for (const { name, spec, ends, gone } of history) {
+      for (const { name, spec, ends, gone, balancing } of history) {
         const { nodePort, ...rest } = spec;
         const clusterIP = `10.96.0.${name.charCodeAt(0)}`;
         const ports = [{ name: 'http', protocol: 'TCP' as const, port: 80, nodePort }];
         const service = sampleService(
           { ...rest, type: 'NodePort', clusterIP, clusterIPs: [clusterIP], ports },
-          { name },
+          { name, annotations: { 'fairlead.dev/balancing': balancing } },
         );
         const addresses = ends.map((end) => `10.244.${end % 2}.${end}@node-${end % 2}`);
         const slice = sampleSlice(addresses, { service: name });
@@ -241,5 +242,5 @@ function checkAgainstPlan(
   assert.equal(kernel.size('frontends'), served.length);
   assert.equal(new Set(v4.map(frontendKey)).size, v4.length);
   const slots = [...kernel.sets.get('endpoints')!.keys()].map((key) => numberAt(key, 4) % 2 ** 31);
-  assert(slots.every((slot) => slot < 6));
+  assert(slots.every((slot) => slot < 1021));
 }

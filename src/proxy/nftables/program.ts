@@ -14,7 +14,7 @@ import {
   type ServicePlan,
 } from '../../plan/types.ts';
 import { ClassTable } from './class-table.ts';
-import { classesFor, classWord, NO_CLASS, type Class } from './classes.ts';
+import { chainsFor, classesFor, classWord, NO_CLASS, type Class } from './classes.ts';
 import { Mirror } from './mirror.ts';
 import { Pools } from './pools.ts';
 import { PortIds } from './port-ids.ts';
@@ -211,8 +211,9 @@ export class FamilyProgram {
       return;
     }
     const word = frontendWord(frontend);
-    const id = numberWord(this.#ids.idOf(port.id));
-    const classes = classesFor(frontend, port);
+    const number = this.#ids.idOf(port.id);
+    const id = numberWord(number);
+    const classes = classesFor(frontend, port, number);
     const [enter = NO_CLASS, , others = NO_CLASS] = classes.map(classWord);
     const data = NOTHING + enter + others.slice(0, 8) + id;
     const none = port.cluster.length === 0 && port.local.length === 0;
@@ -222,8 +223,7 @@ export class FamilyProgram {
     setOrDelete(rejected, word, none ? '' : undefined);
     setOrDelete(dropped, word, noLocal ? '' : undefined);
     setOrDelete(restricted, word, frontend.sources === undefined ? undefined : NOTHING + id);
-    const chains = classes.filter((one) => one.count > 0 && one.entry !== 'source');
-    this.#classes.use(key, leads ? chains : []);
+    this.#classes.use(key, leads ? chainsFor(classes) : []);
   }
 
   /** Cluster IPs and local endpoint addresses: several ports or Services may name the same one. */

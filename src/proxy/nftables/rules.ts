@@ -13,8 +13,17 @@
  */
 import { registerAt, type Expression } from '../../kernel/nftables/index.ts';
 import type { IpFamily } from '../../lib/ip.ts';
+import { SOURCE_HASH_SEED } from '../../plan/source-hash.ts';
 import type { InterfaceMatch } from '../../plan/types.ts';
-import { ENTRY_SHIFT, LOCAL_SLOTS, SOURCE_BITS, type Class } from './classes.ts';
+import {
+  chainName,
+  ENTRY_SHIFT,
+  leadsToPlain,
+  LOCAL_SLOTS,
+  plainOf,
+  SOURCE_BITS,
+  type Class,
+} from './classes.ts';
 import { poolWord } from './pools.ts';
 import { POD_RANGES, SERVICE_RANGES } from './ranges.ts';
 import {
@@ -116,6 +125,9 @@ export function classRules(context: RuleContext, one: Class): readonly Rule[] {
     rules.push(told('masquerade what is no pod', ...noPod, ...mark(context)));
   }
   if (one.entry === 'masquerade') rules.push(rule(...mark(context)));
+  if (leadsToPlain(one)) {
+    return [...rules, told('whose turn it is', goTo(chainName(plainOf(one))))];
+  }
   if (one.affinitySeconds > 0) rules.push(stayRule(family, one), tieRule(family, one));
   // With affinity this serves those who cannot be tied because the map is full.
   rules.push(told('any endpoint', ...pickTarget(family, one), dnat(family)));
@@ -202,18 +214,26 @@ function enterPlain(family: IpFamily): Rule {
 
 // ---- targets
 
-/** Loads address, port and sticky id of a random endpoint. */
+/** Loads address, port and sticky id of an endpoint. */
 function pickTarget(family: IpFamily, one: Class): Expression[] {
   return [
     ...lookUpFrontend(family),
-    {
-      kind: 'numgen',
-      type: 'random',
-      dreg: registerAt(WORD.slot),
-      modulus: one.count,
-      ...(one.pool === 'local' ? { offset: LOCAL_SLOTS } : {}),
-    },
+    ...pickSlot(family, one),
     lookup('endpoints', WORD.port, WORD.target),
+  ];
+}
+
+function pickSlot(family: IpFamily, { choice, count, pool }: Class): Expression[] {
+  const first = pool === 'local' ? { offset: LOCAL_SLOTS } : {};
+  const slot = { dreg: registerAt(WORD.slot), modulus: count, ...first };
+  if (choice.kind !== 'source') {
+    return [{ kind: 'numgen', type: choice.kind === 'turn' ? 'inc' : 'random', ...slot }];
+  }
+  const sreg = registerAt(WORD.client);
+  const length = addressWords(family) * 4;
+  return [
+    address(family, 'source', WORD.client),
+    { kind: 'hash', type: 'jhash', sreg, length, seed: SOURCE_HASH_SEED, ...slot },
   ];
 }
 

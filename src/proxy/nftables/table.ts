@@ -69,10 +69,9 @@ export class FamilyTable {
         createChainWithRules(family, chainName(one), classRules(this.#context, one)),
       ),
       ...changes.sets.flatMap((mirror) => this.#elementMessages(mirror)),
-      ...changes.deleteChains.flatMap((name) => [
-        flushChain({ ...of, chain: name }),
-        deleteChain({ ...of, name }),
-      ]),
+      // Some lead to others, until they are empty.
+      ...changes.deleteChains.map((name) => flushChain({ ...of, chain: name })),
+      ...changes.deleteChains.map((name) => deleteChain({ ...of, name })),
     ];
   }
 
