@@ -3,6 +3,7 @@ import type { Client } from '../client/client.ts';
 import type { EndpointSlice, Node } from '../api/types.ts';
 import type { Informer, Informers } from '../client/informer.ts';
 import type { Clock } from '../lib/clock.ts';
+import type { Traffic } from '../kernel/nftables/index.ts';
 import type { IpFamily } from '../lib/ip.ts';
 import type { Logger } from '../lib/log.ts';
 import type { Balancing, Clash, ServicePlan } from '../plan/types.ts';
@@ -99,6 +100,8 @@ export type Sync = {
   readonly services: number;
   /** Elements written or deleted, and chains. */
   readonly writes: number;
+  /** What the kernel was sent for that. */
+  readonly sent: Traffic;
   /** The newest resourceVersion that the kernel now reflects. */
   readonly resourceVersion: number;
 };

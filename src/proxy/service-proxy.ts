@@ -20,6 +20,7 @@ import { DEFAULT_SETTINGS } from './nftables/rules.ts';
 import { NodeWatch, type NodeChange } from './node-watch.ts';
 import { Pacer } from './pacer.ts';
 import { StaleFlows } from './stale-flows.ts';
+import type { Traffic } from '../kernel/nftables/index.ts';
 import type { FlowCleaning, Proxy, ProxyOptions, Sync } from './options.ts';
 
 /** More writes than this are split, so that no commit holds the kernel's lock for long (X3). */
@@ -212,7 +213,10 @@ class ServiceProxy implements Proxy {
       const writes = this.#backend.commit((commit) => this.#count(commit, { planningMs, last }));
       if (last) this.#finish(version);
       else this.#pacer.ask();
-      if (writes > 0) this.#tell({ services, writes, version, since, startedAt });
+      const sent = this.#backend.takeTraffic();
+      if (writes > 0 && sent !== undefined) {
+        this.#tell({ services, writes, sent, version, since, startedAt });
+      }
       this.#healthPorts.apply();
       this.#flows.clean(this.#backend.tables.map((table) => table.program));
       this.#failures = 0;
@@ -288,6 +292,7 @@ class ServiceProxy implements Proxy {
   #tell(facts: {
     services: number;
     writes: number;
+    sent: Traffic;
     version: number;
     since: number;
     startedAt: number;
@@ -299,6 +304,7 @@ class ServiceProxy implements Proxy {
       durationMs: now - facts.startedAt,
       services: facts.services,
       writes: facts.writes,
+      sent: facts.sent,
       resourceVersion: facts.version,
     };
     this.#options.onSync?.(this.lastSync);

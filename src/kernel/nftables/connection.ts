@@ -41,13 +41,34 @@ export type ApplyOptions = {
   readonly split?: boolean;
 };
 
+/** What a connection has sent since it was asked last. */
+export type Traffic = {
+  readonly transactions: number;
+  readonly messages: number;
+  readonly bytes: number;
+  /** The largest transaction. */
+  readonly bytesMax: number;
+  /** The longest one. The kernel holds its lock for that long at most. */
+  readonly msMax: number;
+};
+
+const NO_TRAFFIC: Traffic = { transactions: 0, messages: 0, bytes: 0, bytesMax: 0, msMax: 0 };
+
 /** A connection to nf_tables in the namespace the calling thread is in now. */
 export class NftConnection {
   readonly #socket = new NetlinkSocket(NETLINK_NETFILTER);
+  #traffic = NO_TRAFFIC;
 
   /** Events name this number as the cause when the change was made here. */
   get portId(): number {
     return this.#socket.portId;
+  }
+
+  /** Transactions sent since the last call, refused ones too. */
+  takeTraffic(): Traffic {
+    const traffic = this.#traffic;
+    this.#traffic = NO_TRAFFIC;
+    return traffic;
   }
 
   /** Makes all the changes at one instant, or throws `NetlinkError` having made none. */
@@ -103,7 +124,7 @@ export class NftConnection {
 
   #applyWhole(transaction: Transaction, options: ApplyOptions): void {
     const first = this.#socket.takeSequences(transaction.length + 2);
-    this.#socket.sendRaw(encodeBatch(transaction, first, options.generation));
+    this.#send(encodeBatch(transaction, first, options.generation), transaction.length);
     const answers = this.#answers(first, options.tried ?? 'change the ruleset');
     const refusals = answers
       .filter(({ errno }) => errno !== 0)
@@ -118,6 +139,20 @@ export class NftConnection {
       answers.some(({ sequence }) => sequence === last),
       'the kernel answered a transaction with neither success nor refusal',
     );
+  }
+
+  #send(batch: Uint8Array, messages: number): void {
+    const startedAt = performance.now();
+    this.#socket.sendRaw(batch);
+    const ms = performance.now() - startedAt;
+    const last = this.#traffic;
+    this.#traffic = {
+      transactions: last.transactions + 1,
+      messages: last.messages + messages,
+      bytes: last.bytes + batch.length,
+      bytesMax: Math.max(last.bytesMax, batch.length),
+      msMax: Math.max(last.msMax, ms),
+    };
   }
 
   /** The kernel is done when `send` returns: whatever it has to say waits in the socket. */

@@ -9,7 +9,7 @@ export {
 } from './chains.ts';
 export type { BaseChain, Chain, ChainRef, Hook } from './chains.ts';
 export { NftConnection } from './connection.ts';
-export type { ApplyOptions, Transaction } from './connection.ts';
+export type { ApplyOptions, Traffic, Transaction } from './connection.ts';
 export type { Verdict } from './data.ts';
 export {
   addElements,

@@ -1,5 +1,5 @@
 /** The nftables backend: plans of Services to the two tables, IPv4 and IPv6, of this node. */
-import { NftConnection } from '../../kernel/nftables/index.ts';
+import { NftConnection, type Traffic } from '../../kernel/nftables/index.ts';
 import { messageOf } from '../../lib/errors.ts';
 import type { IpFamily } from '../../lib/ip.ts';
 import type { Logger } from '../../lib/log.ts';
@@ -120,6 +120,11 @@ export class NftablesBackend {
     }
     if (failure !== undefined) throw failure;
     return writes;
+  }
+
+  /** What was sent to the kernel since the last call. */
+  takeTraffic(): Traffic | undefined {
+    return this.#connection?.takeTraffic();
   }
 
   /** Whether a table of ours is missing altogether. */
