@@ -1,31 +1,17 @@
 /** A server block at work: its stages, made from its settings, and what they share. */
-import type { Client } from '../client/client.ts';
-import type { Clock } from '../lib/clock.ts';
-import type { Logger } from '../lib/log.ts';
-import type { ApiSettings, ServerBlock } from './config/types.ts';
-import type { DnsCounters } from './counters.ts';
-import { startFeed } from './feed.ts';
+import type { ServerBlock } from './config/types.ts';
 import { dnsLimits } from './limits.ts';
-import { ownAddresses, withoutSelf } from './own-addresses.ts';
+import { withoutSelf } from './own-addresses.ts';
 import { CacheStage } from './plugins/cache.ts';
 import { ForwardStage } from './plugins/forward.ts';
-import { KubernetesStage } from './plugins/kubernetes.ts';
+import { makeKubernetes } from './plugins/kubernetes.ts';
 import { loadbalanceStage } from './plugins/loadbalance.ts';
 import { LoopStage } from './plugins/loop.ts';
 import { chainOf, type Next, type Stage } from './stage.ts';
 import { AnswerTemplates } from './template.ts';
 import { UpstreamPool } from './upstream/pool.ts';
-import { ZoneData } from './zone/zone-data.ts';
-import { createZones, type Zones } from './zone/zones.ts';
-
-/** What the stages of all blocks share with the world. */
-export type World = {
-  readonly clientFor: (api: ApiSettings) => Client;
-  readonly counters: DnsCounters;
-  readonly clock: Clock;
-  readonly random: () => number;
-  readonly log: Logger | undefined;
-};
+import type { World } from './world.ts';
+import type { Zones } from './zone/zones.ts';
 
 export type Block = {
   readonly settings: ServerBlock;
@@ -49,15 +35,18 @@ export async function makeBlock(settings: ServerBlock, world: World): Promise<Bl
   const outer: Stage[] = [];
   if (plugins.loadbalance !== undefined) outer.push(loadbalanceStage(world));
   const outside = outsideStages(settings, world);
-  const kubernetes = kubernetesStage(settings, world, outside.length > 0);
+  const kubernetes =
+    plugins.kubernetes && makeKubernetes(plugins.kubernetes, settings.sites, world);
   const inner = kubernetes === undefined ? [] : [kubernetes];
+  // What nobody else can know does not exist.
+  if (outside.length === 0) kubernetes?.isLast();
   const stages = [...outer, ...cached(inner, outside, settings, world)];
   return {
     settings,
     stages,
     chain: chainOf(stages),
     synced: kubernetes?.synced ?? Promise.resolve(),
-    plain: kubernetes === undefined ? undefined : plainOf(kubernetes.zones, settings, world),
+    plain: kubernetes?.onlyZones && plainOf(kubernetes.onlyZones, settings, world),
   };
 }
 
@@ -88,28 +77,6 @@ function plainOf(zones: Zones, { plugins }: ServerBlock, { random }: World): Pla
   // The upper end of the range leaves every record in its place.
   const order = plugins.loadbalance === undefined ? () => 1 - Number.EPSILON : random;
   return { zones, templates: new AnswerTemplates({ max: dnsLimits.answersMax, random: order }) };
-}
-
-function kubernetesStage(
-  block: ServerBlock,
-  world: World,
-  hasNext: boolean,
-): KubernetesStage | undefined {
-  const { kubernetes } = block.plugins;
-  if (kubernetes === undefined) return undefined;
-  // What nobody else can know does not exist.
-  const settings = hasNext ? kubernetes : { ...kubernetes, fallthrough: [] };
-  const { clock, counters, log } = world;
-  const data = new ZoneData(() => clock.now());
-  const zones = createZones(data, {
-    ...settings,
-    localAddresses: () => ownAddresses(block.sites),
-  });
-  const client = world.clientFor(settings.api);
-  const watchPods = settings.podRecords === 'verified';
-  const feed = startFeed({ client, data, watchPods, counters, clock, log });
-  void feed.synced.then(() => log?.info(data.counts, 'synced'));
-  return new KubernetesStage({ settings, zones, feed });
 }
 
 function outsideStages({ plugins, sites }: ServerBlock, world: World): Stage[] {

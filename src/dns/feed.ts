@@ -1,5 +1,5 @@
 /** Fills the zone data from the API: Services, EndpointSlices, Namespaces, and pods if verified (D94). */
-import { resources } from '../api/resources.ts';
+import { resources, type Resource } from '../api/resources.ts';
 import type { KubeObject } from '../api/meta.ts';
 import type { EndpointSlice, Namespace, Pod, Service } from '../api/types.ts';
 import type { Client } from '../client/client.ts';
@@ -7,8 +7,9 @@ import { Informer } from '../client/informer.ts';
 import type { Clock } from '../lib/clock.ts';
 import { canonicalIp } from '../lib/ip.ts';
 import type { Logger } from '../lib/log.ts';
+import type { KubernetesSettings } from './config/types.ts';
 import type { DnsCounters } from './counters.ts';
-import { serviceEntry, sliceEntry } from './zone/objects.ts';
+import { importEntry, serviceEntry, sliceEntry, type ServiceImport } from './zone/objects.ts';
 import type { ZoneData } from './zone/zone-data.ts';
 
 export type Feed = {
@@ -20,50 +21,28 @@ export type Feed = {
 export type FeedOptions = {
   readonly client: Client;
   readonly data: ZoneData;
+  /** What ServiceImports fill, where there are multicluster zones. */
+  readonly imports?: ZoneData | undefined;
+  readonly settings: KubernetesSettings;
   readonly watchPods: boolean;
   readonly counters: DnsCounters;
   readonly clock: Clock;
   readonly log?: Logger | undefined;
 };
 
+type Shared = { readonly client: Client; readonly clock: Clock; readonly log?: Logger };
+
 /** Begins to follow the API; what is known answers at once. */
 export function startFeed(options: FeedOptions): Feed {
-  const { data, clock, counters } = options;
-  const { client, log } = options;
-  const shared = { client, clock, ...(log === undefined ? {} : { log }) };
-
-  const services = new Informer<Service>({
-    ...shared,
-    resource: resources.services,
-    trim: trimService,
-  });
-  services.onChange((old, current) => {
-    const { name, namespace = '' } = (current ?? old)!.metadata;
-    data.setService(namespace, name, current === undefined ? undefined : serviceEntry(current));
-  });
-
-  const slices = new Informer<EndpointSlice>({
-    ...shared,
-    resource: resources.endpointslices,
-    trim: trimSlice,
-  });
-  slices.onChange((old, current) => {
-    const { name, namespace = '' } = (current ?? old)!.metadata;
-    data.setSlice(namespace, name, current === undefined ? undefined : sliceEntry(current));
-    if (current !== undefined && slices.hasSynced) noteLatency(current, counters, clock);
-  });
-
-  const namespaces = new Informer<Namespace>({
-    ...shared,
-    resource: resources.namespaces,
-    trim: trimAll,
-  });
-  namespaces.onChange((old, current) => {
-    data.setNamespace((current ?? old)!.metadata.name, current !== undefined);
-  });
-
-  const informers: Informer<never>[] = [services, slices, namespaces] as never;
-  if (options.watchPods) informers.push(podInformer(shared, data) as never);
+  const { client, clock, log, settings, imports } = options;
+  const shared: Shared = { client, clock, ...(log === undefined ? {} : { log }) };
+  const informers: Informer<never>[] = [
+    serviceInformer(shared, options),
+    namespaceInformer(shared, options),
+  ] as never;
+  if (settings.noEndpoints !== true) informers.push(sliceInformer(shared, options) as never);
+  if (options.watchPods) informers.push(podInformer(shared, options) as never);
+  if (imports !== undefined) informers.push(importInformer(shared, imports) as never);
   for (const informer of informers) informer.start();
   return {
     synced: Promise.all(informers.map((informer) => informer.synced)).then(() => undefined),
@@ -72,10 +51,70 @@ export function startFeed(options: FeedOptions): Feed {
   };
 }
 
+/** `labels` filters Services, slices and pods alike (D27). */
+function labelSelector({ labels }: KubernetesSettings): { labelSelector?: string } {
+  return labels === undefined ? {} : { labelSelector: labels };
+}
+
+function serviceInformer(shared: Shared, { data, settings }: FeedOptions): Informer<Service> {
+  const services = new Informer<Service>({
+    ...shared,
+    ...labelSelector(settings),
+    resource: resources.services,
+    trim: trimService,
+  });
+  services.onChange((old, current) => {
+    const { name, namespace = '' } = (current ?? old)!.metadata;
+    data.setService(namespace, name, current === undefined ? undefined : serviceEntry(current));
+  });
+  return services;
+}
+
+function sliceInformer(shared: Shared, options: FeedOptions): Informer<EndpointSlice> {
+  const { data, imports, settings, counters, clock } = options;
+  const kept = {
+    podNames: settings.endpointPodNames === true,
+    zonal: settings.zonal === true,
+  };
+  const slices = new Informer<EndpointSlice>({
+    ...shared,
+    ...labelSelector(settings),
+    resource: resources.endpointslices,
+    trim: trimSlice,
+  });
+  slices.onChange((old, current) => {
+    const { name, namespace = '' } = (current ?? old)!.metadata;
+    data.setSlice(namespace, name, current && sliceEntry(current, kept));
+    imports?.setSlice(namespace, name, current && sliceEntry(current, { ...kept, imported: true }));
+    if (current !== undefined && slices.hasSynced) noteLatency(current, counters, clock);
+  });
+  return slices;
+}
+
+/** Only the namespaces that the settings show are known (D7). */
+function namespaceInformer(shared: Shared, options: FeedOptions): Informer<Namespace> {
+  const { data, imports, settings } = options;
+  const { namespaces: shown, namespaceLabels } = settings;
+  const namespaces = new Informer<Namespace>({
+    ...shared,
+    ...(namespaceLabels === undefined ? {} : { labelSelector: namespaceLabels }),
+    resource: resources.namespaces,
+    trim: trimAll,
+  });
+  namespaces.onChange((old, current) => {
+    const { name } = (current ?? old)!.metadata;
+    if (shown !== undefined && !shown.includes(name)) return;
+    data.setNamespace(name, current !== undefined);
+    imports?.setNamespace(name, current !== undefined);
+  });
+  return namespaces;
+}
+
 /** Finished pods have no name; only the first address counts (D53). */
-function podInformer(shared: { client: Client; clock: Clock }, data: ZoneData): Informer<Pod> {
+function podInformer(shared: Shared, { data, settings }: FeedOptions): Informer<Pod> {
   const pods = new Informer<Pod>({
     ...shared,
+    ...labelSelector(settings),
     resource: resources.pods,
     fieldSelector: 'status.phase!=Succeeded,status.phase!=Failed,status.phase!=Unknown',
     trim: trimPod,
@@ -89,6 +128,24 @@ function podInformer(shared: { client: Client; clock: Clock }, data: ZoneData): 
     if (after !== undefined) data.setPod(namespace, after, true);
   });
   return pods;
+}
+
+const serviceImports: Resource = {
+  group: 'multicluster.x-k8s.io',
+  version: 'v1alpha1',
+  resource: 'serviceimports',
+  kind: 'ServiceImport',
+  namespaced: true,
+  singular: 'serviceimport',
+};
+
+function importInformer(shared: Shared, imports: ZoneData): Informer<ServiceImport> {
+  const informer = new Informer<ServiceImport>({ ...shared, resource: serviceImports });
+  informer.onChange((old, current) => {
+    const { name, namespace = '' } = (current ?? old)!.metadata;
+    imports.setService(namespace, name, current && importEntry(current));
+  });
+  return informer;
 }
 
 const triggerAnnotation = 'endpoints.kubernetes.io/last-change-trigger-time';

@@ -55,7 +55,10 @@ function responder(): { responder: Responder; data: ZoneData; counters: DnsCount
   const zones = createZones(data, settings);
   const feed = { synced: Promise.resolve(), hasSynced: () => true, stop: () => undefined };
   const { random } = Math;
-  const stages = [loadbalanceStage({ random }), new KubernetesStage({ settings, zones, feed })];
+  const stages = [
+    loadbalanceStage({ random }),
+    new KubernetesStage({ settings, zones: [zones], feed }),
+  ];
   const block: Block = {
     settings: { sites: [], plugins: {} },
     stages,

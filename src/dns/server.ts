@@ -4,7 +4,7 @@ import { systemClock, type Clock } from '../lib/clock.ts';
 import { messageOf } from '../lib/errors.ts';
 import { formatHostPort } from '../lib/ip.ts';
 import type { Logger } from '../lib/log.ts';
-import { makeBlock, type Block, type World } from './blocks.ts';
+import { makeBlock, type Block } from './blocks.ts';
 import { configurationOf, type ServeOptions } from './config/from-options.ts';
 import type { ApiSettings, Configuration, Site } from './config/types.ts';
 import { DnsCounters } from './counters.ts';
@@ -14,6 +14,7 @@ import { Responder } from './respond.ts';
 import { listenTcp } from './tcp.ts';
 import { listenUdp, type Handle, type Listener } from './udp.ts';
 import { parseServer } from './upstream/servers.ts';
+import type { World } from './world.ts';
 
 type HostPort = { readonly host: string; readonly port: number };
 

@@ -1,7 +1,8 @@
 /** A cluster in memory, its real API, the real DNS server in front, and a client that is not ours. */
-import { execFileSync } from 'node:child_process';
+import { execFile, execFileSync } from 'node:child_process';
 import { createSocket } from 'node:dgram';
 import { connect, createServer } from 'node:net';
+import { promisify } from 'node:util';
 
 import * as packet from 'dns-packet';
 
@@ -9,7 +10,14 @@ import { resources, type Resource } from '../../src/api/resources.ts';
 import type { KubeObject } from '../../src/api/meta.ts';
 import { startApiServer } from '../../src/apiserver/server.ts';
 import type { Client } from '../../src/client/client.ts';
-import { startDns, type DnsOptions, type DnsServer } from '../../src/dns/server.ts';
+import { parseCorefile } from '../../src/dns/config/corefile.ts';
+import {
+  serve,
+  startDns,
+  type DnsOptions,
+  type DnsServer,
+  type Surroundings,
+} from '../../src/dns/server.ts';
 import { createMemoryStore } from '../../src/store/store.ts';
 
 /** Brings loopback up in the namespace of this process. */
@@ -107,6 +115,20 @@ export async function startServer(options: Options): Promise<DnsServer & { at: A
   return Object.assign(server, { at: server.addresses[0]! });
 }
 
+/** Starts the server a Corefile describes; port 0 in it is one of the kernel's choice. */
+export async function startCorefile(
+  client: Client,
+  corefile: string,
+  more: Partial<Surroundings> = {},
+): Promise<DnsServer & { at: Asked }> {
+  const options = { env: process.env, warn: () => undefined };
+  const configuration = parseCorefile(corefile, 'Corefile', options);
+  const server = await serve(configuration, { clientFor: () => client, ...more });
+  await server.synced;
+  const [{ host, port }] = server.addresses as [Asked];
+  return Object.assign(server, { at: { host: host === '::' ? '127.0.0.1' : host, port } });
+}
+
 export type AskOptions = {
   readonly tcp?: boolean;
   readonly timeoutMs?: number;
@@ -169,6 +191,12 @@ export async function ask(at: Asked, text: string, options: AskOptions = {}): Pr
   const bytes = await exchange(at, question(text), options);
   if (bytes === undefined) throw new Error(`no reply to ${text}`);
   return packet.decode(bytes);
+}
+
+/** What dig(1) prints. The server is in this process, hence it must not be held up meanwhile. */
+export async function dig({ host, port }: Asked, ...args: string[]): Promise<string> {
+  const { stdout } = await promisify(execFile)('dig', [`@${host}`, '-p', String(port), ...args]);
+  return stdout;
 }
 
 /** Records as zone-file text, as dns-packet understood them. */

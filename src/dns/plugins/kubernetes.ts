@@ -1,6 +1,7 @@
 /** `kubernetes`: the zones of the cluster, answered from the watch. */
-import type { KubernetesSettings } from '../config/types.ts';
-import type { Feed } from '../feed.ts';
+import type { KubernetesSettings, Site } from '../config/types.ts';
+import { startFeed, type Feed } from '../feed.ts';
+import { ownAddresses } from '../own-addresses.ts';
 import {
   asking,
   failure,
@@ -16,25 +17,59 @@ import { FLAG, RCODE, rcodeOf, type ResourceRecord } from '../wire/message.ts';
 import { foldCase, formatName, isWithin, type Name } from '../wire/name.ts';
 import { lookup, type Lookup } from '../zone/lookup.ts';
 import { soaRecord } from '../zone/records.ts';
-import type { Zones } from '../zone/zones.ts';
+import type { World } from '../world.ts';
+import { ZoneData } from '../zone/zone-data.ts';
+import { createZones, type Zones } from '../zone/zones.ts';
 import { spelled } from './forward.ts';
 
-export type KubernetesOptions = {
-  readonly settings: KubernetesSettings;
-  readonly zones: Zones;
-  readonly feed: Feed;
-};
+/** Starts to follow the API, and answers from what it has seen. */
+export function makeKubernetes(
+  settings: KubernetesSettings,
+  sites: readonly Site[],
+  world: World,
+): KubernetesStage {
+  const { clock, counters, log } = world;
+  const { zones: all, multicluster = [] } = settings;
+  const localAddresses = () => ownAddresses(sites);
+  const data = new ZoneData(() => clock.now());
+  const owned = all.filter((zone) => !multicluster.includes(zone));
+  const zones = [createZones(data, { ...settings, owned, localAddresses })];
+  const imports = multicluster.length === 0 ? undefined : new ZoneData(() => clock.now());
+  if (imports !== undefined) {
+    const more = { owned: multicluster, isMulticluster: true, localAddresses };
+    zones.push(createZones(imports, { ...settings, ...more }));
+  }
+  const client = world.clientFor(settings.api);
+  const watchPods = settings.podRecords === 'verified';
+  const feed = startFeed({ client, data, imports, settings, watchPods, counters, clock, log });
+  void feed.synced.then(() => log?.info(data.counts, 'synced'));
+  return new KubernetesStage({ settings, zones, feed });
+}
 
 export class KubernetesStage implements Stage {
   readonly name = 'kubernetes';
-  readonly zones: Zones;
-  readonly #fallthrough: readonly Name[];
+  readonly #zones: readonly Zones[];
+  #fallthrough: readonly Name[];
   readonly #feed: Feed;
 
-  constructor({ settings, zones, feed }: KubernetesOptions) {
-    this.zones = zones;
-    this.#fallthrough = settings.fallthrough;
-    this.#feed = feed;
+  constructor(options: {
+    readonly settings: KubernetesSettings;
+    readonly zones: readonly Zones[];
+    readonly feed: Feed;
+  }) {
+    this.#zones = options.zones;
+    this.#fallthrough = options.settings.fallthrough;
+    this.#feed = options.feed;
+  }
+
+  /** The zones where all share the same data. */
+  get onlyZones(): Zones | undefined {
+    return this.#zones.length === 1 ? this.#zones[0] : undefined;
+  }
+
+  /** No stage stands behind this one that could know a missing name. */
+  isLast(): void {
+    this.#fallthrough = [];
   }
 
   get synced(): Promise<void> {
@@ -51,14 +86,16 @@ export class KubernetesStage implements Stage {
 
   answer(ask: Ask, next: Next): Answered {
     const { question } = ask.query;
-    const found = lookup(this.zones, question);
+    const folded = foldCase(question.name);
+    const zones = this.#zones.find(({ owned }) => owned.some(({ name }) => isWithin(folded, name)));
+    const found = zones && lookup(zones, question);
     if (found === undefined) return next(ask);
     const { outcome } = found;
     // A missing name may be known to others, synced or not (D57, D61).
     if (outcome.kind === 'missing' && this.#fallsThrough(question.name)) return next(ask);
     if (outcome.kind === 'refused') return failure(RCODE.REFUSED, { stage: this.name });
     if (outcome.kind === 'alias') return this.#alias(ask, outcome.answers, outcome.target);
-    return this.#inside(found, sourceOf(question.name));
+    return this.#inside(zones!, found, sourceOf(question.name));
   }
 
   #fallsThrough(name: Name): boolean {
@@ -67,7 +104,7 @@ export class KubernetesStage implements Stage {
     return this.#fallthrough.some((zone) => isWithin(folded, zone));
   }
 
-  #inside({ outcome, zone }: Lookup, source: Source): Answer {
+  #inside(zones: Zones, { outcome, zone }: Lookup, source: Source): Answer {
     const sources = [source];
     if (outcome.kind === 'records') {
       const { answers, additionals } = outcome;
@@ -75,7 +112,7 @@ export class KubernetesStage implements Stage {
     }
     const denial = this.#feed.hasSynced() ? RCODE.NXDOMAIN : RCODE.SERVFAIL;
     const rcode = outcome.kind === 'missing' ? denial : RCODE.NOERROR;
-    const authorities = [soaRecord(this.zones, zone)];
+    const authorities = [soaRecord(zones, zone)];
     return { flags: FLAG.AA | rcode, answers: [], authorities, additionals: [], sources };
   }
 

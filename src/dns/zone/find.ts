@@ -9,6 +9,8 @@ import type { Zones } from './zones.ts';
 export type Item = {
   /** The endpoint's label; empty: the name of the Service itself. */
   readonly host: string;
+  /** The cluster whose name the endpoint stands below, in multicluster zones. */
+  readonly cluster?: string | undefined;
   readonly address: Address;
   /** Undefined: no SRV record (D33f). */
   readonly port: number | undefined;
@@ -69,10 +71,16 @@ function findPod(zones: Zones, place: { namespace: string; pod: string }, zone: 
 }
 
 function findService(zones: Zones, place: ServicePlace, zone: Name): Found {
+  if (!zones.data.hasNamespace(place.namespace)) return missing;
   const service = zones.data.service(place.namespace, place.service);
   if (service === undefined) return missing;
+  // Only endpoints have a topology zone (D12).
+  if (place.topology !== undefined && service.kind !== 'headless') return missing;
   if (service.kind === 'alias') return findAlias(service, place);
   const base = zones.nameOfService(service, zone);
+  if (zones.ignoreEmptyService && service.kind === 'address' && !hasEndpoint(zones, service)) {
+    return missing;
+  }
   if (service.kind === 'headless' || place.endpoint !== undefined) {
     return findEndpoints(zones, service, place, base);
   }
@@ -83,6 +91,10 @@ function findService(zones: Zones, place: ServicePlace, zone: Name): Found {
     ports.map((port) => ({ host: '', address, port })),
   );
   return { kind: 'items', base, items };
+}
+
+function hasEndpoint(zones: Zones, service: ServiceEntry): boolean {
+  return [...zones.data.slicesOf(service)].some(({ endpoints }) => endpoints.length > 0);
 }
 
 /** There is nothing below an ExternalName (D40c, D47). */
@@ -98,20 +110,32 @@ function findEndpoints(
   place: ServicePlace,
   base: Name,
 ): Found {
-  const items: Item[] = [];
-  let alias: Name | undefined;
-  for (const slice of zones.data.slicesOf(service)) {
-    const ports = portsMatching(slice.ports, place.port);
-    if (ports === undefined) continue;
-    for (const { host, address, target } of slice.endpoints) {
-      if (place.endpoint !== undefined && place.endpoint !== host) continue;
-      if (address === undefined) alias ??= target;
-      else for (const port of ports) items.push({ host, address, port });
-    }
-  }
+  const { items, alias } = endpointItems(zones, service, place);
   if (items.length > 0) return { kind: 'items', base, items };
   if (alias !== undefined) return { kind: 'alias', target: alias };
+  if (place.topology !== undefined) {
+    const { topology: _, ...anywhere } = place;
+    return place.topology.prefer ? findEndpoints(zones, service, anywhere, base) : empty;
+  }
   return isPortBranch(zones, service, place) ? empty : missing;
+}
+
+function endpointItems(zones: Zones, service: ServiceEntry, place: ServicePlace) {
+  const items: Item[] = [];
+  let alias: Name | undefined;
+  for (const { cluster, endpoints, ports: all } of zones.data.slicesOf(service)) {
+    const ports = portsMatching(all, place.port);
+    // An endpoint of another cluster is named with that cluster only (D13).
+    const elsewhere = place.endpoint !== undefined && place.cluster !== cluster;
+    if (ports === undefined || elsewhere) continue;
+    for (const { host, address, target, zone } of endpoints) {
+      if (place.endpoint !== undefined && place.endpoint !== host) continue;
+      if (place.topology !== undefined && place.topology.zone !== zone) continue;
+      if (address === undefined) alias ??= target;
+      else for (const port of ports) items.push({ host, cluster, address, port });
+    }
+  }
+  return { items, alias };
 }
 
 /** `_tcp.<svc>` exists where `_http._tcp.<svc>` does (RFC 8020); CoreDNS denies it (D33e). */

@@ -20,10 +20,17 @@ export type ServicePlace = {
   readonly service: string;
   readonly endpoint?: string;
   readonly port?: { readonly name: string; readonly protocol: string };
+  /** The cluster an endpoint is in, in multicluster zones. */
+  readonly cluster?: string;
+  /** Only endpoints of this topology zone; `prefer`: all, where it has none. */
+  readonly topology?: { readonly zone: string; readonly prefer: boolean };
 };
 
+/** Which names there are beside the usual. */
+export type Grammar = { readonly multicluster: boolean; readonly zonal: boolean };
+
 /** The place of the labels left of the zone, in the order they are written. */
-export function placeOf(labels: readonly string[]): Place {
+export function placeOf(labels: readonly string[], grammar: Grammar): Place {
   const [last, namespace, third, ...more] = labels.toReversed();
   if (last === undefined) return { kind: 'apex' };
   if (last === 'dns' && namespace === undefined) return { kind: 'branch', of: 'dns' };
@@ -32,16 +39,37 @@ export function placeOf(labels: readonly string[]): Place {
   if (last !== 'svc' && last !== 'pod') return { kind: 'nothing' };
   if (namespace === undefined) return { kind: 'branch', of: last };
   if (third === undefined) return { kind: 'namespace', of: last, namespace };
-  if (more.length > 2) return { kind: 'nothing' };
+  if (more.length > 2) return zonalPlace(namespace, third, more, last === 'svc' && grammar.zonal);
   // One or two labels before a pod's are not looked at (D51).
   if (last === 'pod') return { kind: 'pod', namespace, pod: third };
-  return servicePlace(namespace, third, more);
+  return servicePlace(namespace, third, more, grammar.multicluster);
 }
 
-function servicePlace(namespace: string, service: string, more: readonly string[]): ServicePlace {
+/** `<zone>.pin|prefer._zone.<svc>…`; a zone may have dots (D12). */
+function zonalPlace(
+  namespace: string,
+  service: string,
+  [anchor, directive, ...zone]: readonly string[],
+  allowed: boolean,
+): Place {
+  const isDirective = directive === 'pin' || directive === 'prefer';
+  if (!allowed || anchor !== '_zone' || !isDirective) return { kind: 'nothing' };
+  const topology = { zone: zone.toReversed().join('.'), prefer: directive === 'prefer' };
+  return { kind: 'service', namespace, service, topology };
+}
+
+function servicePlace(
+  namespace: string,
+  service: string,
+  more: readonly string[],
+  multicluster: boolean,
+): ServicePlace {
   const [first, second] = more;
   if (first === undefined) return { kind: 'service', namespace, service };
   if (second === undefined) return { kind: 'service', namespace, service, endpoint: first };
+  if (multicluster && !first.startsWith('_') && !second.startsWith('_')) {
+    return { kind: 'service', namespace, service, endpoint: second, cluster: first };
+  }
   const port = { name: withoutUnderscore(second), protocol: withoutUnderscore(first) };
   return { kind: 'service', namespace, service, port };
 }

@@ -91,18 +91,25 @@ function answerReverse({ zones, question }: Ask, family: 'ipv4' | 'ipv6'): Outco
 /** A cluster IP comes before endpoints (D54); an endpoint has a name in each Service (D55). */
 function reverseTargets(zones: Zones, address: string): Name[] {
   const service = zones.data.serviceAt(address);
-  if (service !== undefined) return [zones.nameOfService(service, zones.domain)];
+  if (service !== undefined && isShown(zones, service.namespace))
+    return [zones.nameOfService(service, zones.domain)];
   const names = zones.data.endpointsAt(address).flatMap(({ slice, endpoint }) => {
     const owner = zones.data.service(slice.namespace, slice.service);
     if (owner === undefined || owner.kind === 'alias') return [];
+    if (!isShown(zones, owner.namespace)) return [];
     return [zones.nameOfEndpoint(owner, endpoint.host, zones.domain)];
   });
   return dedupe(names, (name) => name);
 }
 
+/** CoreDNS looks here only at the list of namespaces, not at their labels. */
+function isShown(zones: Zones, namespace: string): boolean {
+  return !zones.hidesNamespaces || zones.data.hasNamespace(namespace);
+}
+
 function answerCluster(ask: Ask): Outcome {
   const { zones, question, zone, labels } = ask;
-  const place = placeOf(labels);
+  const place = placeOf(labels, zones);
   const found = find(zones, place, zone);
   if (found.kind === 'missing') return missing;
   const { type } = question;
@@ -145,9 +152,10 @@ function follow(ask: Ask, owner: Name, target: Name, before: readonly ResourceRe
   const seen = [question.name, ...before.map(({ data }) => String(data[0]))].map(foldCase);
   if (seen.includes(folded) || before.length > aliasesMax) return empty;
   const answers = [...before, aliasRecord(zones, owner, target)];
-  if (!isWithin(folded, zones.domain)) return { kind: 'alias', answers, target };
-  const labels = labelsOf(`${folded.slice(0, -zones.domain.length)}\0`);
-  const found = find(zones, placeOf(labels), zones.domain);
+  const own = foldCase(ask.zone);
+  if (!isWithin(folded, own)) return { kind: 'alias', answers, target };
+  const labels = labelsOf(`${folded.slice(0, -own.length)}\0`);
+  const found = find(zones, placeOf(labels, zones), own);
   if (found.kind === 'alias') return follow(ask, target, found.target, answers);
   const addresses = addressRecords(zones, target, found, question.type);
   return addresses.length === 0 ? empty : records([...answers, ...addresses]);

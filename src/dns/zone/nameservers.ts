@@ -3,7 +3,7 @@ import { TYPE, type ResourceRecord } from '../wire/message.ts';
 import { foldCase, type Name } from '../wire/name.ts';
 import { addressOf, type Address } from './objects.ts';
 import { dedupe, nameserverName, record } from './records.ts';
-import type { Zones } from './zones.ts';
+import { reverseFamily, type Zones } from './zones.ts';
 
 type Nameserver = { readonly name: Name; readonly addresses: readonly Address[] };
 
@@ -18,8 +18,8 @@ export function nameserversOf(
   zone: Name,
 ): { targets: Name[]; glue: ResourceRecord[] } {
   // Names of Services stand in the cluster domain only, also for the reverse zones.
-  const isDomain = foldCase(zone) === zones.domain;
-  const servers = nameservers(zones, isDomain ? zone : zones.domain);
+  const isReverse = reverseFamily(foldCase(zone)) !== undefined;
+  const servers = nameservers(zones, isReverse ? zones.domain : zone);
   const glue = servers.flatMap(({ name, addresses }) =>
     addresses.map((address) => record(zones, name, address.type, address.data)),
   );

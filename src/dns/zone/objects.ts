@@ -1,4 +1,5 @@
 /** What DNS needs of Services and EndpointSlices, and nothing more: this is held for every object. */
+import type { KubeObject } from '../../api/meta.ts';
 import type { EndpointSlice, Service } from '../../api/types.ts';
 import { canonicalIp, familyOf, ipBytes } from '../../lib/ip.ts';
 import { TYPE } from '../wire/message.ts';
@@ -31,9 +32,13 @@ export type EndpointEntry = {
   readonly host: string;
   readonly address: Address | undefined;
   readonly target: Name | undefined;
+  /** Its topology zone, where zones have names. */
+  readonly zone?: string;
 };
 
 export type SliceEntry = {
+  /** The cluster that exports it, where it comes from another. */
+  readonly cluster?: string;
   readonly namespace: string;
   /** Name of the Service it belongs to. */
   readonly service: string;
@@ -66,6 +71,24 @@ export function serviceEntry(service: Service): ServiceEntry {
   return { ...base, kind: 'address', addresses, ports, target: undefined };
 }
 
+/** What DNS reads of `multicluster.x-k8s.io` ServiceImports (KEP-1645). */
+export type ServiceImport = KubeObject & {
+  readonly spec: {
+    readonly type?: 'ClusterSetIP' | 'Headless';
+    readonly ips?: readonly string[];
+    readonly ports?: readonly { name?: string; protocol?: string; port?: number }[];
+  };
+};
+
+/** An imported Service: its ClusterSetIP is like a cluster IP (D13). */
+export function importEntry({ metadata, spec }: ServiceImport): ServiceEntry {
+  const base = { namespace: metadata.namespace ?? '', name: metadata.name, target: undefined };
+  const ports = (spec.ports ?? []).map(portOf);
+  if (spec.type === 'Headless') return { ...base, kind: 'headless', addresses: [], ports };
+  const addresses = (spec.ips ?? []).map(addressOf).filter((address) => address !== undefined);
+  return { ...base, kind: 'address', addresses, ports };
+}
+
 /** An IP address is no host name: such an ExternalName has no records (D46). */
 function hostNameOf(text: string): Name | undefined {
   if (text === '' || text === '.' || familyOf(text) !== undefined) return undefined;
@@ -80,13 +103,30 @@ function portOf(port: { name?: string; protocol?: string; port?: number }): Port
   };
 }
 
-/** The label that ties a slice to its Service; a slice without it is nobody's (D24). */
+/** What of a slice is kept beside the usual. */
+export type SliceOptions = {
+  /** An endpoint without a hostname is called after its pod (`endpoint_pod_names`). */
+  readonly podNames?: boolean;
+  /** Topology zones are kept (`zonal`). */
+  readonly zonal?: boolean;
+  /** The slices of ServiceImports instead of those of Services (`multicluster`). */
+  readonly imported?: boolean;
+};
+
+/** The labels that tie a slice to its Service; a slice without them is nobody's (D24, D13). */
 const serviceNameLabel = 'kubernetes.io/service-name';
+const importNameLabel = 'multicluster.kubernetes.io/service-name';
+const clusterLabel = 'multicluster.kubernetes.io/source-cluster';
 
 /** The ready endpoints of a slice; undefined when it belongs to no Service. */
-export function sliceEntry(slice: EndpointSlice): SliceEntry | undefined {
-  const service = slice.metadata.labels?.[serviceNameLabel];
+export function sliceEntry(
+  slice: EndpointSlice,
+  options: SliceOptions = {},
+): SliceEntry | undefined {
+  const { labels } = slice.metadata;
+  const service = labels?.[options.imported === true ? importNameLabel : serviceNameLabel];
   if (service === undefined || service === '') return undefined;
+  const cluster = options.imported === true ? labels?.[clusterLabel]?.toLowerCase() : undefined;
   const endpoints: EndpointEntry[] = [];
   for (const endpoint of slice.endpoints ?? []) {
     // Unset means ready; serving and terminating do not count (D19).
@@ -95,17 +135,26 @@ export function sliceEntry(slice: EndpointSlice): SliceEntry | undefined {
       const address = addressOf(text);
       const target = address === undefined ? hostNameOf(text) : undefined;
       if (address === undefined && target === undefined) continue;
-      const host = endpointName(endpoint.hostname, text);
-      if (host.length <= labelBytesMax) endpoints.push({ host, address, target });
+      const host = endpointName(endpoint, text, options);
+      if (host.length > labelBytesMax) continue;
+      const zone = options.zonal === true ? endpoint.zone?.toLowerCase() : undefined;
+      endpoints.push({ host, address, target, ...(zone === undefined ? {} : { zone }) });
     }
   }
   const ports = (slice.ports ?? []).filter((port) => port.port !== undefined).map(portOf);
-  return { namespace: slice.metadata.namespace ?? '', service, endpoints, ports };
+  const base = { namespace: slice.metadata.namespace ?? '', service, endpoints, ports };
+  return cluster === undefined ? base : { ...base, cluster };
 }
 
-/** The hostname, or else the address with dashes, and never both (D20). */
-function endpointName(hostname: string | undefined, address: string): string {
+/** The hostname, or the pod's name if asked for, or else the address with dashes: one of them (D20). */
+function endpointName(
+  { hostname, targetRef }: EndpointSlice['endpoints'][number],
+  address: string,
+  { podNames }: SliceOptions,
+): string {
   if (hostname !== undefined && hostname !== '') return hostname.toLowerCase();
+  const podName = podNames === true ? (targetRef?.name ?? '') : '';
+  if (podName !== '' && podName.length <= labelBytesMax) return podName.toLowerCase();
   const canonical = canonicalIp(address) ?? address;
   const dashed = canonical.replaceAll(/[.:]/g, '-').toLowerCase();
   // A label must not end in a dash: 2001:db8:: is 2001-db8--0.

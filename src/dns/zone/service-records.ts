@@ -14,11 +14,14 @@ export function serviceRecords(
   const items = found.items.filter(({ port }) => port !== undefined);
   // Counted before duplicates go: two families halve the weight of the one record (D16, D32).
   const weight = Math.max(1, Math.floor(100 / items.length));
-  const targetOf = ({ host }: Item) => (host === '' ? found.base : under(host, found.base));
-  const answers = dedupe(items, ({ host, port }) => `${host} ${port}`).map((item) =>
+  const targetOf = ({ host, cluster }: Item) => {
+    if (host === '') return found.base;
+    return under(host, cluster === undefined ? found.base : under(cluster, found.base));
+  };
+  const answers = dedupe(items, (item) => `${targetOf(item)} ${item.port}`).map((item) =>
     record(zones, owner, TYPE.SRV, [srvNumbers(weight, item.port!), targetOf(item)]),
   );
-  const glue = dedupe(items, ({ host, address }) => `${host} ${address.text}`).map((item) =>
+  const glue = dedupe(items, (item) => `${targetOf(item)} ${item.address.text}`).map((item) =>
     record(zones, targetOf(item), item.address.type, item.address.data),
   );
   return { answers, glue };

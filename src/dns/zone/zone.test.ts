@@ -49,7 +49,8 @@ const places: [name: string, place: Place][] = [
 
 for (const [name, place] of places) {
   test(`[D3] "${name}" left of the zone is ${place.kind}`, () => {
-    assert.deepEqual(placeOf(name === '' ? [] : name.split('.')), place);
+    const grammar = { multicluster: false, zonal: false };
+    assert.deepEqual(placeOf(name === '' ? [] : name.split('.'), grammar), place);
   });
 }
 
@@ -89,6 +90,7 @@ for (const [externalName, kept] of externalNames) {
     const entry = serviceEntry({ metadata, spec: { type: 'ExternalName', externalName } });
     assert.equal(entry.target !== undefined, kept);
     const data = new ZoneData(() => 0);
+    data.setNamespace('ns', true);
     data.setService('ns', 'x', entry);
     const { outcome } = answer(data, 'x.ns.svc.cluster.local');
     assert.equal(outcome.kind, kept ? 'alias' : 'missing');
@@ -141,6 +143,7 @@ test('[D32] the weight of n entries is 100/n, and at least 1', () => {
     [150, 1],
   ] as const) {
     const data = new ZoneData(() => 0);
+    data.setNamespace('ns', true);
     fillHeadless(data, count);
     const { outcome } = answer(data, '_http._tcp.web.ns.svc.cluster.local', TYPE.SRV);
     assert.equal(outcome.kind, 'records');

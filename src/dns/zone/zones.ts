@@ -26,6 +26,14 @@ export type Zones = {
   readonly podRecords: PodRecords;
   /** Copies CoreDNS where it breaks RFC 8020 and the like. */
   readonly strictCoredns: boolean;
+  /** Only some namespaces have names; reverse names of the others are missing too. */
+  readonly hidesNamespaces: boolean;
+  /** A Service with cluster IPs and without a ready endpoint has no name (D25). */
+  readonly ignoreEmptyService: boolean;
+  /** Headless Services have names for the endpoints of a topology zone (D12). */
+  readonly zonal: boolean;
+  /** The data are ServiceImports: endpoints stand below the name of their cluster (D13). */
+  readonly multicluster: boolean;
   /** This server's own addresses, for NS records (D34). */
   readonly localAddresses: () => readonly string[];
   nameOfService(service: ServiceEntry, zone: Name): Name;
@@ -35,9 +43,15 @@ export type Zones = {
 export type ZoneOptions = {
   /** Folded: the cluster domain and the reverse zones. */
   readonly zones: readonly Name[];
+  /** Those of them that these data answer for; absent: all. */
+  readonly owned?: readonly Name[];
   readonly ttlSeconds: number;
   readonly podRecords: PodRecords;
   readonly strictCoredns?: boolean;
+  readonly namespaces?: readonly string[];
+  readonly ignoreEmptyService?: boolean;
+  readonly zonal?: boolean;
+  readonly isMulticluster?: boolean;
   readonly localAddresses?: () => readonly string[];
 };
 
@@ -46,8 +60,11 @@ const domainBytesMax = nameBytesMax - 3 * 64 - 4;
 
 /** The zones over the data. The first that is not reverse is the cluster domain (D2). */
 export function createZones(data: ZoneData, options: ZoneOptions): Zones {
-  const owned = options.zones.map((name) => ({ name, reverse: reverseFamily(name) }));
-  const domain = owned.find(({ reverse }) => reverse === undefined)?.name ?? root;
+  const owned = (options.owned ?? options.zones).map((name) => ({
+    name,
+    reverse: reverseFamily(name),
+  }));
+  const domain = options.zones.find((name) => reverseFamily(name) === undefined) ?? root;
   if (domain === root || domain.length > domainBytesMax) {
     throw new UserError(
       'BAD_DNS_DOMAIN',
@@ -63,6 +80,10 @@ export function createZones(data: ZoneData, options: ZoneOptions): Zones {
     ttlSeconds: options.ttlSeconds,
     podRecords: options.podRecords,
     strictCoredns: options.strictCoredns ?? false,
+    hidesNamespaces: options.namespaces !== undefined,
+    ignoreEmptyService: options.ignoreEmptyService ?? false,
+    zonal: options.zonal ?? false,
+    multicluster: options.isMulticluster ?? false,
     localAddresses: options.localAddresses ?? (() => []),
     nameOfService: ({ namespace, name }, zone) => under(name, under(namespace, under('svc', zone))),
     nameOfEndpoint: ({ namespace, name }, host, zone) =>
