@@ -8,6 +8,9 @@ import { createSocket, type Socket as UdpSocket } from 'node:dgram';
 import { connect, createServer } from 'node:net';
 import { createInterface } from 'node:readline';
 
+import type { IpFamily } from '../../src/lib/ip.ts';
+import { RawSockets, type FirstPacket } from './raw-packets.ts';
+
 export type Ask = {
   readonly protocol: 'TCP' | 'UDP';
   readonly source?: string;
@@ -25,7 +28,11 @@ export type Reply =
 export type Command =
   | { readonly kind: 'ip'; readonly lines: readonly string[] }
   | { readonly kind: 'listen'; readonly address: string; readonly port: number }
-  | { readonly kind: 'ask'; readonly asks: readonly Ask[] };
+  | { readonly kind: 'ask'; readonly asks: readonly Ask[] }
+  | { readonly kind: 'send'; readonly packets: readonly FirstPacket[] }
+  | { readonly kind: 'refusals' }
+  | { readonly kind: 'icmpTypes'; readonly family: IpFamily }
+  | { readonly kind: 'sctp'; readonly family: IpFamily };
 
 const TIMEOUT_MS = 400;
 
@@ -101,12 +108,30 @@ function parse(text: string): Reply {
 async function run(command: Command): Promise<unknown> {
   if (command.kind === 'listen') return listen(command.address, command.port);
   if (command.kind === 'ask') return Promise.all(command.asks.map(ask));
+  if (command.kind !== 'ip') return runRaw(command);
   // Addresses are usable at once.
   for (const name of ['all', 'default', 'eth0']) {
     writeFileSync(`/proc/sys/net/ipv6/conf/${name}/accept_dad`, '0');
   }
   execFileSync('ip', ['-batch', '-'], { input: command.lines.join('\n') });
   return undefined;
+}
+
+let sockets: RawSockets | undefined;
+
+function runRaw(command: Exclude<Command, { kind: 'ip' | 'listen' | 'ask' }>): unknown {
+  sockets ??= new RawSockets();
+  switch (command.kind) {
+    case 'send':
+      for (const packet of command.packets) sockets.send(packet);
+      return undefined;
+    case 'refusals':
+      return sockets.refusals();
+    case 'icmpTypes':
+      return sockets.icmpTypes(command.family);
+    case 'sctp':
+      return sockets.sctpPackets(command.family).map((bytes) => bytes.toHex());
+  }
 }
 
 if (process.argv[2] === 'peer') {

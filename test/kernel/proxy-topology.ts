@@ -35,6 +35,8 @@ const SETTINGS = [
   ['ipv4/ip_forward', '1'],
   ['ipv6/conf/all/forwarding', '1'],
   ['ipv4/icmp_ratelimit', '0'],
+  ['ipv4/icmp_ratemask', '0'],
+  ['ipv6/icmp/ratemask', '\n'],
   ['ipv6/icmp/ratelimit', '0'],
   ['ipv6/conf/all/accept_dad', '0'],
   ['ipv6/conf/default/accept_dad', '0'],

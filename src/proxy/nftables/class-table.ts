@@ -19,6 +19,8 @@ export class ClassTable {
   readonly #newChains = new Map<string, Class>();
   /** Chains that no element leads to any more. */
   readonly #leaving = new Set<string>();
+  /** Between adoption and sweep some chain that nobody asked for may still lead to a leaving one. */
+  #adopting = false;
 
   /** `mirror` is that of the verdict map `classes`. */
   constructor(mirror: Mirror) {
@@ -31,6 +33,7 @@ export class ClassTable {
     this.#newChains.clear();
     this.#idle.clear();
     this.#leaving.clear();
+    this.#adopting = true;
     for (const [word, chain] of elements) {
       this.#chainOf.set(word, chain);
       if (!this.#users.has(word)) this.#idle.add(word);
@@ -40,9 +43,10 @@ export class ClassTable {
 
   /** Keeps idle classes from being swept, unless they are too many or their chain is unsound. */
   sweep(): void {
+    this.#adopting = false;
     for (const word of this.#idle) {
       const chain = this.#chainOf.get(word) ?? '';
-      if (this.#chains.has(chain)) this.#mirror.set(word, chain);
+      if (this.#chains.has(chain) && isShared(chain)) this.#mirror.set(word, chain);
     }
     this.dropIdle();
     for (const chain of this.#chains) if (!this.#isLedTo(chain)) this.#leaving.add(chain);
@@ -78,6 +82,7 @@ export class ClassTable {
   }
 
   get deleteChains(): string[] {
+    if (this.#adopting) return [];
     return [...this.#leaving].filter((chain) => this.#chains.has(chain));
   }
 
@@ -90,9 +95,10 @@ export class ClassTable {
     this.#newChains.clear();
   }
 
-  /** What the kernel does not have yet need not be made for nobody. */
+  /** What the kernel does not have yet, or nobody else can use, need not be kept for nobody. */
   #leaveIdle(word: string): void {
-    if (this.#mirror.isHeld(word)) this.#idle.add(word);
+    const isKept = this.#mirror.isHeld(word) && isShared(this.#chainOf.get(word) ?? '');
+    if (isKept) this.#idle.add(word);
     else this.#forget(word);
   }
 
@@ -129,4 +135,9 @@ export class ClassTable {
     const one = parseChainName(chain);
     if (one !== undefined && !this.#chains.has(chain)) this.#newChains.set(chain, one);
   }
+}
+
+/** A chain that takes turns is one Service port's own. */
+function isShared(chain: string): boolean {
+  return parseChainName(chain)?.choice.kind !== 'turn';
 }
