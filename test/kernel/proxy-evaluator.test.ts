@@ -78,7 +78,7 @@ test(`[P57, P62, P89] random worlds and packets, seed ${SEED}`, async (t) => {
     const observed = await sendAll(packets, plan);
     checkAll(plan, packets, observed);
   }
-  const counts = JSON.stringify(Object.fromEntries([...tally].sort()));
+  const counts = JSON.stringify(Object.fromEntries(tally));
   t.diagnostic(`seed ${SEED}, ${rounds} worlds, ${rounds * PACKETS_PER_ROUND} packets: ${counts}`);
   for (const kind of ['dnat', 'masqueraded', 'reject', 'drop', 'pass', 'pinned', 'hashed']) {
     assert((tally.get(kind) ?? 0) > 10, `hardly any ${kind}: ${counts}`);
@@ -112,12 +112,11 @@ type Observed = { readonly flows: Map<string, Flow>; readonly refusals: Map<stri
 /** Sends in order, client by client, and reads until everything wanted has been seen. */
 async function sendAll(packets: readonly Sent[], plan: ForwardingPlan): Promise<Observed> {
   await takeRefusals();
-  const bySender = Map.groupBy(packets, (packet) => packet.from);
+  for (const packet of packets) if (packet.from === 'node') sockets.send(packet);
   await Promise.all(
-    [...bySender].map(([from, mine]) => {
-      if (from !== 'node') return topology[from].tell({ kind: 'send', packets: mine });
-      for (const packet of mine) sockets.send(packet);
-      return undefined;
+    PEERS.map((peer) => {
+      const mine = packets.filter((packet) => packet.from === peer);
+      return topology[peer].tell({ kind: 'send', packets: mine });
     }),
   );
   const end = performance.now() + PATIENCE_MS;

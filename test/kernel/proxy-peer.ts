@@ -121,17 +121,13 @@ let sockets: RawSockets | undefined;
 
 function runRaw(command: Exclude<Command, { kind: 'ip' | 'listen' | 'ask' }>): unknown {
   sockets ??= new RawSockets();
-  switch (command.kind) {
-    case 'send':
-      for (const packet of command.packets) sockets.send(packet);
-      return undefined;
-    case 'refusals':
-      return sockets.refusals();
-    case 'icmpTypes':
-      return sockets.icmpTypes(command.family);
-    case 'sctp':
-      return sockets.sctpPackets(command.family).map((bytes) => bytes.toHex());
+  if (command.kind === 'refusals') return sockets.refusals();
+  if (command.kind === 'icmpTypes') return sockets.icmpTypes(command.family);
+  if (command.kind === 'sctp') {
+    return sockets.sctpPackets(command.family).map((bytes) => bytes.toHex());
   }
+  for (const packet of command.packets) sockets.send(packet);
+  return undefined;
 }
 
 if (process.argv[2] === 'peer') {

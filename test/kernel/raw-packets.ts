@@ -159,19 +159,16 @@ function ipHeader(
 function encodePayload(packet: FirstPacket, v4: boolean): Uint8Array {
   const { sourcePort, port } = packet;
   const ports = [sourcePort >> 8, sourcePort & 255, port >> 8, port & 255];
-  switch (packet.protocol) {
-    case 'TCP':
-      return Uint8Array.from([...ports, 0, 0, 0, 1, 0, 0, 0, 0, 0x50, 2, 0xff, 0xff, 0, 0, 0, 0]);
-    case 'UDP':
-      return Uint8Array.from([...ports, 0, 9, 0, 0, 63]);
-    case 'ICMP':
-      return Uint8Array.from([v4 ? 8 : 128, 0, 0, 0, sourcePort >> 8, sourcePort & 255, 0, 1]);
-    case 'SCTP': {
-      // RFC 9260 §3.3.2: INIT with tag, window, streams and first sequence number.
-      const init = [1, 0, 0, 20, 0, 0, 0, 7, 0, 1, 0, 0, 0, 1, 0, 1, 0, 0, 0, 1];
-      return Uint8Array.from([...ports, 0, 0, 0, 0, 0, 0, 0, 0, ...init]);
-    }
+  if (packet.protocol === 'TCP') {
+    return Uint8Array.from([...ports, 0, 0, 0, 1, 0, 0, 0, 0, 0x50, 2, 0xff, 0xff, 0, 0, 0, 0]);
   }
+  if (packet.protocol === 'UDP') return Uint8Array.from([...ports, 0, 9, 0, 0, 63]);
+  if (packet.protocol === 'ICMP') {
+    return Uint8Array.from([v4 ? 8 : 128, 0, 0, 0, sourcePort >> 8, sourcePort & 255, 0, 1]);
+  }
+  // RFC 9260 §3.3.2: INIT with tag, window, streams and first sequence number.
+  const init = [1, 0, 0, 20, 0, 0, 0, 7, 0, 1, 0, 0, 0, 1, 0, 1, 0, 0, 0, 1];
+  return Uint8Array.from([...ports, 0, 0, 0, 0, 0, 0, 0, 0, ...init]);
 }
 
 /** RFC 1071. */
