@@ -1,6 +1,7 @@
 /** The commands a person types, their help and how a failure is shown. */
 import { Argument, Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { messageOf, NotSupported, UserError, WorldError } from '../lib/errors.ts';
+import { defineProxy } from './proxy-command.ts';
 import { version } from './version.ts';
 
 /** Exit codes: 1 the world said no, 2 the person can fix it. */
@@ -106,6 +107,8 @@ export function createProgram(): Command {
       .option('--name <name>', 'which lab', 'lab')
       .action(async (name, options) => (await import('./node.ts')).node(verb, name, options));
   }
+
+  defineProxy(program.command('proxy'));
 
   program
     .command('version')

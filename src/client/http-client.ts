@@ -25,6 +25,19 @@ export type HttpClientOptions = Credentials & {
   /** Such as `https://172.29.0.1:6443`. */
   readonly server: string;
   readonly userAgent?: string;
+  /** Told of every request once its answer begins, or that none came. */
+  readonly onRequest?: (facts: RequestFacts) => void;
+};
+
+/** `code` is the status, or `<error>` where nothing answered: then `error` says why. */
+export type RequestFacts = {
+  readonly code: string;
+  readonly method: string;
+  readonly path: string;
+  /** With its port. */
+  readonly host: string;
+  readonly durationMs: number;
+  readonly error?: unknown;
 };
 
 /** A client that owns a connection; `close` lets the process end. */
@@ -157,7 +170,7 @@ async function open(
 ): Promise<OpenStream> {
   const headers = connection.headers();
   const body = request.body === undefined ? undefined : JSON.stringify(request.body);
-  const send = async () =>
+  const attempt = async () =>
     await connection.open(
       {
         ...headers,
@@ -174,6 +187,7 @@ async function open(
         ...(request.signal && { signal: request.signal }),
       },
     );
+  const send = () => (options.onRequest ? told(attempt, request, options) : attempt());
   try {
     return await send();
   } catch (error) {
@@ -183,6 +197,27 @@ async function open(
       });
     }
     throw unreachable(options.server, error);
+  }
+}
+
+async function told(
+  attempt: () => Promise<OpenStream>,
+  { method, path }: Request,
+  { server, onRequest }: HttpClientOptions,
+): Promise<OpenStream> {
+  const start = performance.now();
+  const { host } = new URL(server);
+  const tell = (code: string, error?: unknown) => {
+    const durationMs = performance.now() - start;
+    onRequest?.({ code, method, path, host, durationMs, error });
+  };
+  try {
+    const opened = await attempt();
+    tell(String(opened.status));
+    return opened;
+  } catch (error) {
+    tell('<error>', error);
+    throw error;
   }
 }
 

@@ -7,6 +7,7 @@ import { systemClock, type Clock } from '../../lib/clock.ts';
 import { messageOf } from '../../lib/errors.ts';
 import type { Logger } from '../../lib/log.ts';
 import type { HealthCheckPlan } from '../../plan/types.ts';
+import { send } from './health-pages.ts';
 import { openHttpPort, type HttpPort } from './http-port.ts';
 
 /** A port that could not be opened is tried again after this, or with a later sync. */
@@ -139,13 +140,11 @@ export class ServiceHealthPorts {
     return (_, response) => {
       const count = entry.localEndpoints;
       const healthy = this.#options.isHealthy();
-      response
-        .writeHead(count > 0 && healthy ? 200 : 503, {
-          'Content-Type': 'application/json',
-          'X-Content-Type-Options': 'nosniff',
-          'X-Load-Balancing-Endpoint-Weight': String(count),
-        })
-        .end(bodyOf(service, count, healthy));
+      send(response, count > 0 && healthy ? 200 : 503, {
+        type: 'application/json',
+        body: bodyOf(service, count, healthy),
+        headers: { 'X-Load-Balancing-Endpoint-Weight': String(count) },
+      });
     };
   }
 }
