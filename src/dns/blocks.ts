@@ -1,17 +1,17 @@
 /** A server block at work: its stages, made from its settings, and what they share. */
 import type { ServerBlock } from './config/types.ts';
-import { dnsLimits } from './limits.ts';
+import { AnswerKeeper } from './kept/keeper.ts';
 import { withoutSelf } from './own-addresses.ts';
 import { CacheStage } from './plugins/cache.ts';
 import { ForwardStage } from './plugins/forward.ts';
-import { makeKubernetes } from './plugins/kubernetes.ts';
+import { KubernetesStage, makeKubernetes } from './plugins/kubernetes.ts';
 import { loadbalanceStage } from './plugins/loadbalance.ts';
 import { LoopStage } from './plugins/loop.ts';
 import { chainOf, type Next, type Stage } from './stage.ts';
-import { AnswerTemplates } from './template.ts';
+import type { MessageCache } from './upstream/message-cache.ts';
 import { UpstreamPool } from './upstream/pool.ts';
 import type { World } from './world.ts';
-import type { Zones } from './zone/zones.ts';
+import type { ZoneData } from './zone/zone-data.ts';
 
 export type Block = {
   readonly settings: ServerBlock;
@@ -24,10 +24,18 @@ export type Block = {
 };
 
 /**
- * Where nothing before the cluster's zones changes a question or looks at its sender, and nothing but
- * the order of addresses changes an answer, equal questions have equal answers: encoded ones are kept.
+ * Where nothing changes a question or looks at its sender, and nothing but the order of addresses
+ * changes an answer, equal questions have equal answers: encoded ones are kept.
  */
-export type Plain = { readonly zones: Zones; readonly templates: AnswerTemplates };
+export type Plain = {
+  readonly keeper: AnswerKeeper;
+  /** What answers of the watch are made from. */
+  readonly data: ZoneData | undefined;
+  /** Where kept answers of other servers are counted. */
+  readonly cache: MessageCache | undefined;
+  /** Whether addresses change places. */
+  readonly shuffles: boolean;
+};
 
 /** Makes the stages in the order in which CoreDNS asks them, whatever the order in the file. */
 export async function makeBlock(settings: ServerBlock, world: World): Promise<Block> {
@@ -46,7 +54,7 @@ export async function makeBlock(settings: ServerBlock, world: World): Promise<Bl
     stages,
     chain: chainOf(stages),
     synced: kubernetes?.synced ?? Promise.resolve(),
-    plain: kubernetes?.onlyZones && plainOf(kubernetes.onlyZones, settings, world),
+    plain: plainOf(settings, stages, world),
   };
 }
 
@@ -73,10 +81,21 @@ function withCache(cache: Stage, outside: readonly Stage[]): readonly Stage[] {
   return outside.length === 0 ? [] : outside.toSpliced(at, 0, cache);
 }
 
-function plainOf(zones: Zones, { plugins }: ServerBlock, { random }: World): Plain {
-  // The upper end of the range leaves every record in its place.
-  const order = plugins.loadbalance === undefined ? () => 1 - Number.EPSILON : random;
-  return { zones, templates: new AnswerTemplates({ max: dnsLimits.answersMax, random: order }) };
+function plainOf(
+  { plugins }: ServerBlock,
+  stages: readonly Stage[],
+  { clock }: World,
+): Plain | undefined {
+  const kubernetes = stages.findIndex((stage) => stage instanceof KubernetesStage);
+  const cache = stages.find((stage) => stage instanceof CacheStage);
+  // Asked first, the cache makes answers from the watch as old as it likes.
+  if (cache !== undefined && stages.indexOf(cache) < kubernetes) return undefined;
+  const zones = (stages[kubernetes] as KubernetesStage | undefined)?.onlyZones;
+  if (kubernetes >= 0 && zones === undefined) return undefined;
+  const keeper = new AnswerKeeper(() => clock.monotonicMs());
+  zones?.data.tell(keeper);
+  const shuffles = plugins.loadbalance !== undefined;
+  return { keeper, data: zones?.data, cache: cache?.cache, shuffles };
 }
 
 function outsideStages({ plugins, sites }: ServerBlock, world: World): Stage[] {

@@ -1,7 +1,5 @@
 /** Every limit on what the DNS server holds, with its reason. */
 export const dnsLimits = {
-  /** Encoded answers kept for names of our own; a few hundred bytes each. */
-  answersMax: 10_000,
   /** Longer ones are made anew: all together then hold no more than 40 MB, and mostly 2. */
   answerBytesMax: 4096,
   /** TTL of the cluster's records where none is set. */

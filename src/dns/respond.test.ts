@@ -5,11 +5,13 @@ import * as fc from 'fast-check';
 
 import type { Block } from './blocks.ts';
 import { DnsCounters } from './counters.ts';
+import { FastPath } from './kept/fast-path.ts';
+import { AnswerKeeper } from './kept/keeper.ts';
+import { bytesOf } from './kept/raw-query.ts';
 import { KubernetesStage } from './plugins/kubernetes.ts';
 import { loadbalanceStage } from './plugins/loadbalance.ts';
 import { Responder } from './respond.ts';
 import { chainOf } from './stage.ts';
-import { AnswerTemplates } from './template.ts';
 import { decodeMessage } from './wire/decode.ts';
 import { encodeMessage } from './wire/encode.ts';
 import { FLAG, TYPE, type Message } from './wire/message.ts';
@@ -40,8 +42,16 @@ function fill(data: ZoneData): void {
   data.setService('ns', 'out', serviceEntry({ metadata: metadata('out'), spec: out }));
 }
 
-function responder(): { responder: Responder; data: ZoneData; counters: DnsCounters } {
+function responder(): {
+  responder: Pick<Responder, 'respond'>;
+  data: ZoneData;
+  counters: DnsCounters;
+  hits: () => number;
+} {
+  const nowMs = () => 0;
+  const keeper = new AnswerKeeper(nowMs);
   const data = new ZoneData(() => 1_700_000_000_000);
+  data.tell(keeper);
   fill(data);
   const settings = {
     zones: ['cluster.local', 'in-addr.arpa', 'ip6.arpa'].map((zone) => parseName(zone)!),
@@ -64,11 +74,32 @@ function responder(): { responder: Responder; data: ZoneData; counters: DnsCount
     stages,
     chain: chainOf(stages),
     synced: feed.synced,
-    plain: { zones, templates: new AnswerTemplates({ max: 10_000, random }) },
+    plain: { keeper, data, cache: undefined, shuffles: true },
   };
   const counters = new DnsCounters();
   const options = { zones: [{ zone: root, block }], label: 'dns://:53', counters };
-  return { responder: new Responder(options), data, counters };
+  const inner = new Responder(options);
+  const source = { store: keeper.store, cache: undefined };
+  const fast = new FastPath({ source, counters, nowMs, random });
+  let hits = 0;
+  const respond: Responder['respond'] = (packet, transport, from) => {
+    const reply = kept(fast, packet, transport === 'udp' ? 'udp' : 'tcp');
+    if (reply === undefined) return inner.respond(packet, transport, from);
+    hits += 1;
+    return reply;
+  };
+  return { responder: { respond }, data, counters, hits: () => hits };
+}
+
+/** The kept reply, as the sockets get it: written somewhere into a larger buffer. */
+function kept(fast: FastPath, packet: Uint8Array, transport: 'udp' | 'tcp'): Buffer | undefined {
+  const [before, after] = [3, 5];
+  const input = Buffer.concat([Buffer.alloc(before, 0xff), packet, Buffer.alloc(after, 0xff)]);
+  const output = Buffer.alloc(6000);
+  const out = { ...bytesOf(output), at: before, room: 0 };
+  const range = { start: before, end: before + packet.length };
+  const length = fast.answer(bytesOf(input), range, transport, out);
+  return length === 0 ? undefined : output.subarray(before, before + length);
 }
 
 const sender = { address: '127.0.0.1', port: 5353 };
@@ -117,7 +148,7 @@ const interesting = [
 
 const asks: fc.Arbitrary<Ask> = fc.record({
   name: fc.constantFrom(...interesting),
-  type: fc.constantFrom(TYPE.A, TYPE.AAAA, TYPE.SRV, TYPE.PTR, TYPE.SOA, TYPE.NS, TYPE.TXT, 65),
+  type: fc.constantFrom(TYPE.A, TYPE.AAAA, TYPE.SRV, TYPE.PTR, TYPE.SOA, TYPE.NS, TYPE.TXT, 65, 97),
   id: fc.integer({ min: 0, max: 0xffff }),
   flags: fc.constantFrom(0, FLAG.RD, FLAG.CD, FLAG.RD | FLAG.CD, FLAG.AD),
   edns: fc.option(
@@ -141,7 +172,7 @@ function saying(message: Message) {
 }
 
 test('a kept reply says the same as a new one, to every client', () => {
-  const warm = responder().responder;
+  const { responder: warm, hits } = responder();
   fc.assert(
     fc.property(asks, fc.constantFrom('udp' as const, 'tcp' as const), (ask, transport) => {
       const query = queryOf(ask);
@@ -159,6 +190,8 @@ test('a kept reply says the same as a new one, to every client', () => {
     }),
     { numRuns: 1500 },
   );
+  // Most are: the others are cut, or rest on what nobody tells about.
+  assert.ok(hits() > 1500, `${hits()} of 3000 were kept ones`);
 });
 
 test('a kept reply does not outlive a change', () => {

@@ -1,5 +1,4 @@
 /** From a packet to its reply: read, put to the chain of its zone, written as its sender can take it. */
-import { isKeepable } from './template.ts';
 import type { Block, Plain } from './blocks.ts';
 import type { DnsCounters } from './counters.ts';
 import { parseQuery, replyOpt, udpRoom, type Parsed, type Query } from './query.ts';
@@ -15,6 +14,7 @@ import {
 } from './stage.ts';
 import { encodeMessage } from './wire/encode.ts';
 import {
+  CLASS,
   FLAG,
   messageBytesMax,
   OPCODE,
@@ -101,33 +101,33 @@ export class Responder {
     const block = this.#blockOf(query.question);
     if (block === undefined) return error(query, RCODE.REFUSED);
     const { plain } = block;
-    const keepable = opcodeOf(query) === OPCODE.QUERY && isKeepable(query.question);
-    if (plain === undefined || !keepable) return encoded(query, block.chain(ask), bytesMax);
-    const { generation } = plain.zones.data;
-    const kept = plain.templates.reply(query, generation, bytesMax);
-    if (kept !== undefined) return kept;
+    plain?.data?.noteReads();
     const answered = block.chain(ask);
-    if (answered instanceof Promise || !isOwn(answered)) {
-      return encoded(query, answered, bytesMax);
+    const reply = encoded(query, answered, bytesMax);
+    if (plain !== undefined && !(answered instanceof Promise) && reply instanceof Buffer) {
+      keep(plain, query, answered, reply);
     }
-    return keep(plain, query, answered, bytesMax) ?? encoded(query, answered, bytesMax);
+    return reply;
   }
 }
 
-/** Not yet synced, a denial is not worth keeping; and what is not from the watch has its own cache. */
-function isOwn({ sources, flags }: Answer): boolean {
-  const [first, ...more] = sources;
-  const failed = rcodeOf({ flags }) === RCODE.SERVFAIL || rcodeOf({ flags }) === RCODE.REFUSED;
-  return first?.stage === 'kubernetes' && more.length === 0 && !failed;
+/** Keeps the reply for all who ask the same, where it is one that they would get as well. */
+function keep({ data, keeper }: Plain, query: Query, answer: Answer, reply: Buffer): void {
+  const reads = data === undefined ? [] : data.reads;
+  const plain = opcodeOf(query) === OPCODE.QUERY && query.question.class === CLASS.IN;
+  if (!plain || reads === undefined || rcodeIsFailure(answer)) return;
+  const { sources, cached } = answer;
+  const [{ stage } = { stage: '' }, ...more] = sources;
+  if (more.length > 0) return;
+  if (stage === 'kubernetes') keeper.keep(reply, { reads });
+  // What other servers say may differ by these bits (D83).
+  const differs = query.edns?.dnssecOk === true || (query.flags & FLAG.CD) !== 0;
+  if (stage === 'cache' && !differs) keeper.keep(reply, { reads, cached });
 }
 
-/** Keeps the reply as it would go to a client without EDNS, and makes this client's from it. */
-function keep({ zones, templates }: Plain, query: Query, answer: Answer, bytesMax: number): Reply {
-  const { generation } = zones.data;
-  if (templates.knows(query.question, generation)) return undefined;
-  const whole = encodeMessage(message({ ...query, edns: undefined }, answer));
-  templates.keep(query.question, generation, whole);
-  return templates.reply(query, generation, bytesMax);
+/** Not yet synced, a denial is not worth keeping. */
+function rcodeIsFailure({ flags }: Answer): boolean {
+  return rcodeOf({ flags }) !== RCODE.NOERROR && rcodeOf({ flags }) !== RCODE.NXDOMAIN;
 }
 
 function encoded(query: Query, answered: Answered, bytesMax: number): Reply | Promise<Reply> {

@@ -10,11 +10,13 @@ import type { ApiSettings, Configuration, Site } from './config/types.ts';
 import { DnsCounters } from './counters.ts';
 import { servePage } from './health.ts';
 import { pagesOf } from './pages.ts';
+import { FastPath } from './kept/fast-path.ts';
 import { Responder } from './respond.ts';
 import { listenTcp } from './tcp.ts';
 import { listenUdp, type Handle, type Listener } from './udp.ts';
 import { parseServer } from './upstream/servers.ts';
 import type { World } from './world.ts';
+import { root } from './wire/name.ts';
 
 type HostPort = { readonly host: string; readonly port: number };
 
@@ -128,11 +130,28 @@ async function listenAll(life: Life, world: World): Promise<HostPort[]> {
     const { counters, log, clock } = world;
     const responder = new Responder({ zones, label: socketLabel(site), counters });
     const handle = handlerOf(responder, counters, log);
-    const { port, listeners } = await listenBoth(site, handle, clock);
+    const fast = fastPathOf(served, world);
+    const { port, listeners } = await listenBoth(site, { handle, fast, clock });
     for (const listener of listeners) life.closers.push(() => listener.close());
     return { host: site.host, port };
   });
   return Promise.all(listening);
+}
+
+/** Where one block answers whatever is asked there, kept answers go before it. */
+function fastPathOf(
+  served: readonly { readonly site: Site; readonly block: Block }[],
+  { counters, clock, random }: World,
+): FastPath | undefined {
+  const [{ site, block }, ...more] = served as [(typeof served)[0], ...typeof served];
+  if (more.length > 0 || site.zone !== root || block.plain === undefined) return undefined;
+  const { keeper, cache, shuffles } = block.plain;
+  return new FastPath({
+    source: { store: keeper.store, cache },
+    counters,
+    nowMs: () => clock.monotonicMs(),
+    random: shuffles ? random : undefined,
+  });
 }
 
 type Both = { readonly port: number; readonly listeners: readonly Listener[] };
@@ -140,11 +159,11 @@ type Both = { readonly port: number; readonly listeners: readonly Listener[] };
 /** UDP and TCP on the same port, which the kernel chooses for one of them if it is 0. */
 async function listenBoth(
   { host, port }: HostPort,
-  handle: Handle,
-  clock: Clock,
+  how: { readonly handle: Handle; readonly fast: FastPath | undefined; readonly clock: Clock },
   triesLeft = 5,
 ): Promise<Both> {
-  const udp = await listenUdp({ host, port }, handle);
+  const { handle, fast, clock } = how;
+  const udp = await listenUdp({ host, port }, handle, fast);
   try {
     const tcp = await listenTcp({ host, port: udp.port }, handle, clock);
     return { port: udp.port, listeners: [udp, tcp] };
@@ -152,7 +171,7 @@ async function listenBoth(
     await udp.close();
     // A port that is free for UDP may be taken for TCP: another one is not.
     if (port !== 0 || triesLeft === 0) throw error;
-    return listenBoth({ host, port }, handle, clock, triesLeft - 1);
+    return listenBoth({ host, port }, how, triesLeft - 1);
   }
 }
 

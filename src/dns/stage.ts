@@ -31,6 +31,9 @@ export type Asked = {
 /** Where an answer comes from: the stage, and in it the object, the kept entry or the server asked. */
 export type Source = { readonly stage: string; readonly detail?: () => string };
 
+/** An answer of other servers: good until then, in monotonic milliseconds. */
+export type Cached = { readonly kind: 'success' | 'denial'; readonly expiresAtMs: number };
+
 /** A reply without its header's copied part, its question and its OPT record. */
 export type Answer = {
   /** AA, TC, RA, AD and the rcode. */
@@ -40,6 +43,8 @@ export type Answer = {
   readonly additionals: readonly ResourceRecord[];
   /** Whoever had a part in it, the first answering stage first. */
   readonly sources: readonly Source[];
+  /** How the cache has it; absent: it does not come from there. */
+  readonly cached?: Cached;
   /** Why it failed, for the log. */
   readonly error?: string;
   /** The client gets no reply at all. */

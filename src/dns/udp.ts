@@ -1,8 +1,11 @@
-/** DNS over UDP. */
-import { createSocket, type RemoteInfo, type Socket } from 'node:dgram';
-
-import { WorldError } from '../lib/errors.ts';
-import { familyOf, formatHostPort } from '../lib/ip.ts';
+/** DNS over UDP: what waits is taken in and answered in batches. */
+import { onReadableAtOnce } from '../kernel/ffi/libc.ts';
+import { batchMax, datagramBytesMax, UdpBatch } from '../kernel/ffi/udp-batch.ts';
+import { messageOf, WorldError } from '../lib/errors.ts';
+import { formatHostPort } from '../lib/ip.ts';
+import type { Out } from './kept/entry.ts';
+import type { FastPath } from './kept/fast-path.ts';
+import { bytesOf, type Bytes } from './kept/raw-query.ts';
 import type { Sender } from './stage.ts';
 
 /** The reply to a packet; undefined when there is none. Never throws. */
@@ -20,53 +23,103 @@ export type Listener = {
 
 /** A burst of questions waits here while the process does something else. */
 const receiveBufferBytes = 1024 * 1024;
+/** After so many full batches the loop turns: others wait too. */
+const roundsMax = 4;
 
 /** Binds and answers from then on. `host` is an address; `::` takes both families. */
 export async function listenUdp(
   { host, port }: { readonly host: string; readonly port: number },
   handle: Handle,
+  fast?: FastPath,
 ): Promise<Listener> {
-  const socket = createSocket({
-    type: familyOf(host) === 'ipv6' ? 'udp6' : 'udp4',
-    recvBufferSize: receiveBufferBytes,
-  });
-  const { promise, resolve, reject } = Promise.withResolvers<void>();
-  socket.once('error', (cause) => {
-    const target = formatHostPort(host, port);
-    const text = `Cannot listen on UDP "${target}": ${cause.message}`;
-    reject(new WorldError('DNS_LISTEN', text, { cause }));
-  });
-  const open = new Set<Promise<void>>();
-  let closed = false;
-  socket.on('message', (packet, from) => {
-    const reply = handle(packet, 'udp', from);
-    if (reply instanceof Promise) {
-      const work = reply.then((bytes) => {
-        if (!closed) send(socket, bytes, from);
-      });
-      open.add(work);
-      void work.finally(() => open.delete(work));
-    } else {
-      send(socket, reply, from);
-    }
-  });
-  socket.bind({ address: host, port }, resolve);
-  await promise;
-  // A client that is gone makes the kernel report an error; the next one must not suffer for it.
-  socket.on('error', () => undefined);
-  return {
-    port: socket.address().port,
-    close: async () => {
-      // Each takes a limited time, and with it its reply.
-      await Promise.all(open);
-      closed = true;
-      await new Promise<void>((done) => socket.close(() => done()));
-    },
-  };
+  return new UdpListener(open(host, port), handle, fast);
 }
 
-function send(socket: Socket, bytes: Buffer | undefined, to: RemoteInfo): void {
-  if (bytes === undefined || to.port === 0) return;
-  // A datagram that cannot be sent is lost like any other: the client asks again.
-  socket.send(bytes, to.port, to.address, () => undefined);
+function open(host: string, port: number): UdpBatch {
+  try {
+    return new UdpBatch({ host, port, receiveBufferBytes, reusePort: false });
+  } catch (cause) {
+    const target = formatHostPort(host, port);
+    const text = `Cannot listen on UDP "${target}": ${messageOf(cause)}`;
+    throw new WorldError('DNS_LISTEN', text, { cause });
+  }
+}
+
+class UdpListener implements Listener {
+  readonly port: number;
+  readonly #batch: UdpBatch;
+  readonly #handle: Handle;
+  readonly #fast: FastPath | undefined;
+  readonly #input: Bytes;
+  readonly #out: Out;
+  readonly #range = { start: 0, end: 0 };
+  readonly #stopPolling: () => void;
+  /** Replies that take time. */
+  readonly #open = new Set<Promise<void>>();
+  #closed = false;
+
+  constructor(batch: UdpBatch, handle: Handle, fast: FastPath | undefined) {
+    this.port = batch.port;
+    this.#batch = batch;
+    this.#handle = handle;
+    this.#fast = fast;
+    this.#input = bytesOf(batch.input);
+    this.#out = { ...bytesOf(batch.output), at: 0, room: 0 };
+    this.#stopPolling = onReadableAtOnce(batch.fd, () => this.#answerAll());
+  }
+
+  #answerAll(): void {
+    const batch = this.#batch;
+    for (let round = 0; round < roundsMax; round += 1) {
+      const count = batch.receive();
+      for (let slot = 0; slot < count; slot += 1) this.#answer(slot);
+      batch.flush();
+      if (count < batchMax) return;
+    }
+  }
+
+  #answer(slot: number): void {
+    const batch = this.#batch;
+    if (this.#fast !== undefined) {
+      this.#range.start = batch.startOf(slot);
+      this.#range.end = this.#range.start + batch.lengthOf(slot);
+      this.#out.at = batch.nextReply;
+      const length = this.#fast.answer(this.#input, this.#range, 'udp', this.#out);
+      if (length > 0) {
+        batch.reply(slot, length);
+        return;
+      }
+    }
+    this.#ask(slot);
+  }
+
+  #ask(slot: number): void {
+    const batch = this.#batch;
+    // The handler may hold on to it, and its place is taken by the next.
+    const packet = Buffer.from(batch.datagram(slot));
+    const reply = this.#handle(packet, 'udp', batch.clientOf(slot));
+    if (reply instanceof Promise) {
+      const sender = batch.senderOf(slot);
+      const work = reply.then((bytes) => {
+        if (!this.#closed && bytes !== undefined) batch.send(sender, bytes);
+      });
+      this.#open.add(work);
+      void work.finally(() => this.#open.delete(work));
+      // Ticks and promises of what was begun here go on after a callback of Node's own.
+      setImmediate(() => undefined);
+    } else if (reply !== undefined && reply.length <= datagramBytesMax) {
+      batch.output.set(reply, batch.nextReply);
+      batch.reply(slot, reply.length);
+    } else if (reply !== undefined) {
+      batch.send(batch.senderOf(slot), reply);
+    }
+  }
+
+  /** Each reply takes a limited time. */
+  async close(): Promise<void> {
+    await Promise.all(this.#open);
+    this.#closed = true;
+    this.#stopPolling();
+    this.#batch.close();
+  }
 }

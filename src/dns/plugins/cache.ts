@@ -2,7 +2,14 @@
 import type { Clock } from '../../lib/clock.ts';
 import type { CacheSettings } from '../config/types.ts';
 import { outsideFlags, spelled } from './forward.ts';
-import { type Answer, type Answered, type Ask, type Next, type Stage } from '../stage.ts';
+import {
+  type Answer,
+  type Answered,
+  type Ask,
+  type Cached,
+  type Next,
+  type Stage,
+} from '../stage.ts';
 import { MessageCache } from '../upstream/message-cache.ts';
 import { FLAG, OPCODE, opcodeOf, type Message } from '../wire/message.ts';
 import { foldCase, isWithin, type Name } from '../wire/name.ts';
@@ -32,7 +39,7 @@ export class CacheStage implements Stage {
     if (!this.#zones.some((zone) => isWithin(folded, zone))) return next(ask);
     const key = keyOf(ask);
     const kept = this.cache.get(key);
-    if (kept !== undefined) return hit(ask, kept);
+    if (kept !== undefined) return hit(ask, kept.message, kept);
     const finish = (answer: Answer) => tailored(ask, answer);
     const running = this.#inFlight.get(key);
     if (running !== undefined) return running.then(finish);
@@ -66,9 +73,14 @@ function messageOf({ query }: Ask, answer: Answer): Message {
 }
 
 /** AA is set on whatever comes from here (D65). */
-function hit(ask: Ask, { flags, answers, authorities, additionals }: Message): Answer {
+function hit(ask: Ask, message: Message, { kind, expiresAtMs }: Cached): Answer {
+  const { flags, answers, authorities, additionals } = message;
   const answer = { flags: flags | FLAG.AA, answers, authorities, additionals };
-  return tailored(ask, { ...answer, sources: [{ stage: stageName }] });
+  return tailored(ask, {
+    ...answer,
+    sources: [{ stage: stageName }],
+    cached: { kind, expiresAtMs },
+  });
 }
 
 /** The flags and the spelling that this client gets. */

@@ -10,6 +10,9 @@ type Entry = { readonly bytes: Uint8Array; readonly expiresAtMs: number };
 
 type Kind = 'success' | 'denial';
 
+/** `expiresAtMs` is monotonic. */
+type Hit = { readonly message: Message; readonly kind: Kind; readonly expiresAtMs: number };
+
 /** In order of arrival, with the bytes of all together. */
 type Store = { readonly entries: Map<string, Entry>; bytes: number };
 
@@ -36,7 +39,7 @@ export class MessageCache {
   }
 
   /** The message with what is left of its TTL. */
-  get(key: string): Message | undefined {
+  get(key: string): Hit | undefined {
     const now = this.#now();
     for (const kind of ['denial', 'success'] as const) {
       const store = this.#stores[kind];
@@ -47,7 +50,9 @@ export class MessageCache {
         continue;
       }
       this.hits[kind] += 1;
-      return withTtl(decodeMessage(entry.bytes), Math.ceil((entry.expiresAtMs - now) / 1000));
+      const { bytes, expiresAtMs } = entry;
+      const message = withTtl(decodeMessage(bytes), Math.ceil((expiresAtMs - now) / 1000));
+      return { message, kind, expiresAtMs };
     }
     this.misses += 1;
     return undefined;

@@ -34,6 +34,7 @@ export function localAddresses(zones: Zones): Address[] {
 
 function nameservers(zones: Zones, zone: Name): Nameserver[] {
   const own = zones.localAddresses();
+  zones.data.noteOther();
   const servers = own.flatMap((address) => serversAt(zones, address, zone));
   if (servers.length > 0) return dedupe(servers, serverKey);
   const addresses = own.map(addressOf).filter((address) => address !== undefined);

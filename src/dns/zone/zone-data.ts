@@ -13,6 +13,25 @@ function keyOf(namespace: string, name: string): string {
 
 const none: ReadonlySet<never> = new Set();
 
+/** Who is told what changed, so that answers made from it are not given again. */
+export type ChangeListener = {
+  /** What was read at this place of `places` is out of date. */
+  outdate(place: number): void;
+  serial(seconds: number): void;
+};
+
+/** What is read falls on so many places; what falls on the same is out of date together. */
+export const places = 1 << 14;
+
+/** FNV-1a. The kinds: a Service with its slices, an address, a namespace, a pod's address. */
+function placeOf(kind: 's' | 'a' | 'n' | 'p', key: string): number {
+  let hash = 0x811c_9dc5 ^ kind.charCodeAt(0);
+  for (let at = 0; at < key.length; at += 1) {
+    hash = Math.imul(hash ^ key.charCodeAt(at), 0x0100_0193);
+  }
+  return (hash ^ (hash >>> 15)) & (places - 1);
+}
+
 /** An endpoint found by its address. */
 export type EndpointMatch = { readonly slice: SliceEntry; readonly endpoint: EndpointEntry };
 
@@ -26,17 +45,43 @@ export class ZoneData {
   /** Namespace of each pod by address; more than one where a host's network is shared. */
   readonly #podsByAddress = new Map<string, string[]>();
   readonly #now: () => number;
-  #generation = 0;
+  #listener: ChangeListener | undefined;
   #serial = 0;
+  #reads: number[] | undefined = [];
 
   /** `now` gives milliseconds since the epoch. */
   constructor(now: () => number) {
     this.#now = now;
   }
 
-  /** Grows with every change that an answer can show: what was built before is out of date. */
-  get generation(): number {
-    return this.#generation;
+  /** From now on this one is told of changes. */
+  tell(listener: ChangeListener): void {
+    this.#listener = listener;
+    listener.serial(this.#serial);
+  }
+
+  /** Begins to note what is read. */
+  noteReads(): void {
+    this.#reads = [];
+  }
+
+  /** The places read since `noteReads`, each once; undefined after `noteOther`. */
+  get reads(): readonly number[] | undefined {
+    return this.#reads;
+  }
+
+  /** Something was read that is not in this data: nobody tells when it changes. */
+  noteOther(): void {
+    this.#reads = undefined;
+  }
+
+  #read(kind: 's' | 'a' | 'n' | 'p', key: string): void {
+    const place = placeOf(kind, key);
+    if (this.#reads?.includes(place) === false) this.#reads.push(place);
+  }
+
+  #outdate(kind: 's' | 'a' | 'n' | 'p', key: string): void {
+    this.#listener?.outdate(placeOf(kind, key));
   }
 
   /** Unix seconds of the last change of a record, 0 before any (D33, D95). */
@@ -45,20 +90,26 @@ export class ZoneData {
   }
 
   service(namespace: string, name: string): ServiceEntry | undefined {
-    return this.#services.get(keyOf(namespace, name));
+    const key = keyOf(namespace, name);
+    this.#read('s', key);
+    return this.#services.get(key);
   }
 
   serviceAt(address: string): ServiceEntry | undefined {
+    this.#read('a', address);
     return this.#servicesByAddress.get(address);
   }
 
   slicesOf(service: ServiceEntry): ReadonlySet<SliceEntry> {
-    return this.#slicesByService.get(keyOf(service.namespace, service.name)) ?? none;
+    const key = keyOf(service.namespace, service.name);
+    this.#read('s', key);
+    return this.#slicesByService.get(key) ?? none;
   }
 
   /** Every ready endpoint with this address. */
   endpointsAt(address: string): EndpointMatch[] {
     const found: EndpointMatch[] = [];
+    this.#read('a', address);
     for (const slice of this.#slicesByAddress.get(address) ?? none) {
       for (const endpoint of slice.endpoints) {
         if (endpoint.address?.text === address) found.push({ slice, endpoint });
@@ -68,10 +119,12 @@ export class ZoneData {
   }
 
   hasNamespace(name: string): boolean {
+    this.#read('n', name);
     return this.#namespaces.has(name);
   }
 
   hasPod(namespace: string, address: string): boolean {
+    this.#read('p', address);
     return this.#podsByAddress.get(address)?.includes(namespace) ?? false;
   }
 
@@ -94,6 +147,10 @@ export class ZoneData {
     if (entry === undefined) this.#services.delete(key);
     else this.#services.set(key, entry);
     for (const { text } of entry?.addresses ?? []) this.#servicesByAddress.set(text, entry!);
+    this.#outdate('s', key);
+    for (const { addresses } of [old, entry].filter((one) => one !== undefined)) {
+      for (const { text } of addresses) this.#outdate('a', text);
+    }
     this.#changed();
   }
 
@@ -110,6 +167,10 @@ export class ZoneData {
       addTo(this.#slicesByService, keyOf(entry.namespace, entry.service), entry);
       for (const { text } of addressesOf(entry)) addTo(this.#slicesByAddress, text, entry);
     }
+    for (const slice of [old, entry].filter((one) => one !== undefined)) {
+      this.#outdate('s', keyOf(slice.namespace, slice.service));
+      for (const { text } of addressesOf(slice)) this.#outdate('a', text);
+    }
     this.#changed();
   }
 
@@ -123,7 +184,7 @@ export class ZoneData {
     if (exists === this.#namespaces.has(name)) return;
     if (exists) this.#namespaces.add(name);
     else this.#namespaces.delete(name);
-    this.#generation += 1;
+    this.#outdate('n', name);
   }
 
   /** A pod's address came (`present`) or went. */
@@ -133,12 +194,13 @@ export class ZoneData {
     if (present) this.#podsByAddress.set(address, [...namespaces, namespace]);
     else if (namespaces.length > 1) this.#podsByAddress.set(address, namespaces.toSpliced(at, 1));
     else this.#podsByAddress.delete(address);
+    this.#outdate('p', address);
     this.#changed();
   }
 
   #changed(): void {
-    this.#generation += 1;
     this.#serial = Math.floor(this.#now() / 1000);
+    this.#listener?.serial(this.#serial);
   }
 }
 

@@ -84,6 +84,15 @@ export function onReadable(fd: number, callback: () => void): () => void {
   };
 }
 
+/**
+ * As `onReadable`, but at once, before anything else of this turn of the loop: promises settled in
+ * the callback go on only later.
+ */
+export function onReadableAtOnce(fd: number, callback: () => void): () => void {
+  const handle = koffi.node.poll(fd, { readable: true }, callback);
+  return () => handle.close();
+}
+
 /** The name of an error number, such as `ENOENT`; `errno 999` for one nobody knows. */
 export function nameOfErrno(errno: number): string {
   names ??= new Map(
