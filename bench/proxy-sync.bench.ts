@@ -11,7 +11,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { measureChains } from './proxy-sync/chains.ts';
-import { kubeProxies, ours } from './proxy-sync/contestants.ts';
+import { bundleOurs, kubeProxies, ours } from './proxy-sync/contestants.ts';
 import { measure } from './proxy-sync/measure.ts';
 import type { Size } from './proxy-sync/objects.ts';
 import { report, type Figure } from './report.ts';
@@ -22,6 +22,7 @@ const { values: options } = parseArgs({
     ours: { type: 'boolean', default: false },
     full: { type: 'boolean', default: false },
     'cpu-prof': { type: 'boolean', default: false },
+    'heap-prof': { type: 'boolean', default: false },
     json: { type: 'boolean', default: false },
   },
 });
@@ -29,6 +30,7 @@ const OTHERS_SERVICES_MAX = 1000;
 
 const home = mkdtempSync(join(tmpdir(), 'fairlead-bench-'));
 const figures: Figure[] = [];
+await bundleOurs();
 try {
   for (const size of options.size.map(parseSize)) await measureSize(size);
 } finally {

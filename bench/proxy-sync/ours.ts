@@ -15,6 +15,7 @@ const log = {
   debug() {},
 };
 
+process.once('SIGTERM', () => process.exit());
 process.once('message', (message) => void run(message as Start));
 
 async function run({ server, ca }: Start): Promise<void> {

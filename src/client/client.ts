@@ -36,7 +36,11 @@ export type DeleteOptions = {
 
 export interface Client {
   get<T extends KubeObject>(resource: Resource, key: Key): Promise<T>;
-  list<T extends KubeObject>(resource: Resource, options?: ListOptions): Promise<List<T>>;
+  /** `trim` is given each object as it arrives, so that the whole list is never held untrimmed. */
+  list<T extends KubeObject>(
+    resource: Resource,
+    options?: ListOptions & { trim?: (object: T) => T },
+  ): Promise<List<T>>;
   /** Ends without an error when the server closes the stream; throws `ApiError` Expired when the version is too old. */
   watch<T extends KubeObject>(
     resource: Resource,

@@ -50,6 +50,8 @@ type Request = {
   readonly body?: unknown;
   readonly contentType?: string;
   readonly signal?: AbortSignal;
+  /** Told how long the answer is. */
+  readonly onBody?: (length: number) => void;
 };
 
 const patchContentTypes: Record<PatchType, string> = {
@@ -119,24 +121,36 @@ export function pathOf(resource: Resource, key: Partial<Key>, subresource?: stri
   return parts.join('/');
 }
 
+/** Of the next page, so that its body has about the size wanted. */
+function pageItems(items: number, bytes: number): number {
+  if (items === 0 || bytes === 0) return limits.listPageItems;
+  const wanted = Math.round((items * limits.listPageBytes) / bytes);
+  return Math.max(limits.listPageItemsMin, Math.min(limits.listPageItems, wanted));
+}
+
 type ListBody<T> = { metadata?: { resourceVersion?: string; continue?: string }; items?: T[] };
 
 /** Reads page after page, so that neither side holds one huge body. */
 async function listAll<T>(
   send: <B>(request: Request) => Promise<B>,
   resource: Resource,
-  options: ListOptions,
+  { trim, ...options }: ListOptions & { trim?: (object: T) => T },
 ): Promise<List<T>> {
   const items: T[] = [];
   let next: string | undefined;
   let resourceVersion: string;
+  let limit: number = limits.listPageItemsFirst;
   do {
+    let bytes = 0;
     const page: ListBody<T> = await send<ListBody<T>>({
       method: 'GET',
       path: pathOf(resource, namespaceOnly(options.namespace)),
-      query: { ...selection(options), limit: String(limits.listPageItems), continue: next },
+      query: { ...selection(options), limit: String(limit), continue: next },
+      onBody: (length) => (bytes = length),
     });
-    for (const item of page.items ?? []) items.push(item);
+    const found = page.items ?? [];
+    for (const item of found) items.push(trim === undefined ? item : trim(item));
+    limit = pageItems(found.length, bytes);
     resourceVersion = page.metadata?.resourceVersion ?? '';
     next = page.metadata?.continue;
   } while (next !== undefined && next !== '');
@@ -157,6 +171,7 @@ async function requestJson<T>(
   const text = await readText(stream, options.server);
   const code = stream.status;
   if (code >= 400) throw refusal(code, text);
+  request.onBody?.(text.length);
   return JSON.parse(text) as T;
 }
 

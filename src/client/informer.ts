@@ -156,10 +156,11 @@ export class Informer<T extends KubeObject> {
   }
 
   async #relist(): Promise<void> {
-    const { items, resourceVersion } = await this.#options.client.list<T>(
-      this.resource,
-      this.#selection(),
-    );
+    const { client, trim } = this.#options;
+    const { items, resourceVersion } = await client.list<T>(this.resource, {
+      ...this.#selection(),
+      ...(trim === undefined ? {} : { trim }),
+    });
     const present = new Set<string>();
     for (const item of items) {
       present.add(keyText(keyOf(item)));

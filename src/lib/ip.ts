@@ -22,10 +22,44 @@ export function familyOf(text: string): IpFamily | undefined {
 
 /** 4 or 16 bytes in network order, or undefined when the text is no address. */
 export function parseIp(text: string): Uint8Array | undefined {
-  const family = familyOf(text);
-  if (family === 'ipv4') return Uint8Array.from(text.split('.'), Number);
-  return family === 'ipv6' ? parseIpv6(text) : undefined;
+  const value = ipv4Value(text);
+  if (value >= 0) {
+    return Uint8Array.of(value / 0x1000000, (value >> 16) & 255, (value >> 8) & 255, value & 255);
+  }
+  return familyOf(text) === 'ipv6' ? parseIpv6(text) : undefined;
 }
+
+/** Whether the text is an IPv4 address in its only canonical spelling. */
+export function isCanonicalIpv4(text: string): boolean {
+  return ipv4Value(text) >= 0;
+}
+
+/** The address as a number below 2^32, -1 when it is none: no text, array or pattern is made. */
+function ipv4Value(text: string): number {
+  let value = 0;
+  let parts = 0;
+  let part = 0;
+  let digits = 0;
+  if (text.length < 7 || text.length > 15) return -1;
+  for (let at = 0; at <= text.length; at += 1) {
+    const code = at === text.length ? DOT : text.charCodeAt(at);
+    if (code === DOT) {
+      if (digits === 0 || part > 255 || parts === 4) return -1;
+      value = value * 256 + part;
+      parts += 1;
+      part = 0;
+      digits = 0;
+    } else {
+      // No digit, or one after a leading zero.
+      if (code < 48 || code > 57 || (digits > 0 && part === 0)) return -1;
+      part = part * 10 + code - 48;
+      digits += 1;
+    }
+  }
+  return parts === 4 ? value : -1;
+}
+
+const DOT = 46;
 
 /** As `parseIp`, for an address already known to be valid; throws RangeError otherwise. */
 export function ipBytes(text: string): Uint8Array {

@@ -22,8 +22,14 @@ export const limits = {
   historyEventsMax: 1024,
   /** Bytes of JSON remembered per kind; parsed objects take about three times as much. */
   historyBytesMax: 2 * 1024 * 1024,
-  /** Objects per page of a list: some hundred kilobytes a body. */
+  /** Objects per page of a list; that of small ones is some hundred kilobytes a body. */
   listPageItems: 500,
+  /** Of the first page, whose objects nobody knows yet. */
+  listPageItemsFirst: 100,
+  /** Of pages of the largest objects. */
+  listPageItemsMin: 20,
+  /** What a page of large objects comes to, so that neither side holds a huge body. */
+  listPageBytes: 1024 * 1024,
   /** A request without an answer is given up after this. */
   requestTimeoutMs: 30_000,
   /** A watch is renewed after this to twice this, so that servers can move load (client-go: 5-10 min). */

@@ -21,7 +21,9 @@ export type EndpointSets = {
   readonly localReady: readonly string[];
 };
 
-type Candidate = Target & {
+/** The target is one object in all sets. */
+type Candidate = {
+  readonly target: Target;
   readonly ready: boolean;
   readonly serving: boolean;
   readonly terminating: boolean;
@@ -37,14 +39,14 @@ export function selectEndpoints(
   const all = collect(slices, query);
   const ready = all.filter((endpoint) => endpoint.ready);
   const draining = all.filter((endpoint) => !endpoint.ready && canDrain(endpoint));
-  const localReady = ready.filter((endpoint) => endpoint.local);
+  const localReady = ready.filter(({ target }) => target.local);
   const cluster = ready.length > 0 ? nearest(ready, query.node) : draining;
-  const local = localReady.length > 0 ? localReady : draining.filter((one) => one.local);
+  const local = localReady.length > 0 ? localReady : draining.filter(({ target }) => target.local);
   return {
-    cluster: cluster.map(toTarget),
-    local: local.map(toTarget),
-    serving: all.filter((endpoint) => endpoint.serving || endpoint.ready).map(toTarget),
-    localReady: [...new Set(localReady.map((endpoint) => endpoint.address))],
+    cluster: cluster.map(targetOf),
+    local: local.map(targetOf),
+    serving: all.filter((endpoint) => endpoint.serving || endpoint.ready).map(targetOf),
+    localReady: [...new Set(localReady.map(({ target }) => target.address))],
   };
 }
 
@@ -52,8 +54,8 @@ function canDrain(endpoint: Candidate): boolean {
   return endpoint.serving && endpoint.terminating;
 }
 
-function toTarget({ address, port, local }: Candidate): Target {
-  return { address, port, local };
+function targetOf(candidate: Candidate): Target {
+  return candidate.target;
 }
 
 /** All or nothing: one ready endpoint without a hint turns the mode off (P78, P79). */
@@ -82,7 +84,7 @@ function collect(slices: readonly EndpointSlice[], query: EndpointQuery): Candid
       for (const endpoint of slice.endpoints ?? []) {
         const candidate = candidateOf(endpoint, port, query);
         if (candidate === undefined) continue;
-        const key = targetKey(candidate);
+        const key = targetKey(candidate.target);
         const known = found.get(key);
         if (known === undefined || rank(candidate) > rank(known)) found.set(key, candidate);
       }
@@ -111,9 +113,7 @@ function candidateOf(
   if (address === undefined) return undefined;
   const { conditions, hints, nodeName } = endpoint;
   return {
-    address,
-    port,
-    local: nodeName !== undefined && nodeName === query.node.name,
+    target: { address, port, local: nodeName !== undefined && nodeName === query.node.name },
     ready: conditions?.ready ?? true,
     serving: conditions?.serving ?? true,
     terminating: conditions?.terminating ?? false,
@@ -125,7 +125,7 @@ function candidateOf(
 /** Of two copies of one endpoint the local one counts, then the more usable one (P12). */
 function rank(candidate: Candidate): number {
   return (
-    (candidate.local ? 8 : 0) +
+    (candidate.target.local ? 8 : 0) +
     (candidate.ready ? 4 : 0) +
     (candidate.serving ? 2 : 0) +
     (candidate.terminating ? 1 : 0)
@@ -137,7 +137,7 @@ function byName(a: EndpointSlice, b: EndpointSlice): number {
 }
 
 function byAddress(a: Candidate, b: Candidate): number {
-  return compareText(a.address, b.address) || a.port - b.port;
+  return compareText(a.target.address, b.target.address) || a.target.port - b.target.port;
 }
 
 function compareText(a: string, b: string): number {

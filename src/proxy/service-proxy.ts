@@ -19,6 +19,7 @@ import { NftablesBackend, type FamilyCommit } from './nftables/backend.ts';
 import { DEFAULT_SETTINGS } from './nftables/rules.ts';
 import { NodeWatch, type NodeChange } from './node-watch.ts';
 import { Pacer } from './pacer.ts';
+import { slimSlice } from './slim-slice.ts';
 import { StaleFlows } from './stale-flows.ts';
 import type { Traffic } from '../kernel/nftables/index.ts';
 import type { FlowCleaning, Proxy, ProxyOptions, Sync } from './options.ts';
@@ -86,8 +87,15 @@ class ServiceProxy implements Proxy {
     this.#settleReady = resolve;
     const { client, nodeName, log } = options;
     this.#pacer = new Pacer({ clock: this.#clock, run: () => this.#sync() });
-    this.#services = this.#informer<Service>(resources.services);
-    this.#slices = this.#informer<EndpointSlice>(resources.endpointslices);
+    this.#services = this.#serviceInformer();
+    // Nobody else in this process reads slices, and ours are slim.
+    this.#slices = new Informer<EndpointSlice>({
+      client,
+      resource: resources.endpointslices,
+      clock: this.#clock,
+      log,
+      trim: (slice) => slimSlice(slice, nodeName),
+    });
     this.#slices.addIndex('service', (slice) => [serviceKeyOf(slice) ?? '']);
     this.#node = new NodeWatch(options, this.#clock, (change) => this.#noteNode(change));
     const { observer, families } = options;
@@ -141,10 +149,8 @@ class ServiceProxy implements Proxy {
     this.#pacer.stop();
     for (const undo of this.#undo) undo();
     this.#node[Symbol.dispose]();
-    if (this.#options.informers === undefined) {
-      this.#services.stop();
-      this.#slices.stop();
-    }
+    this.#slices.stop();
+    if (this.#options.informers === undefined) this.#services.stop();
     this.#flows[Symbol.dispose]();
     this.#healthPorts[Symbol.dispose]();
     this.#events.stop();
@@ -157,12 +163,12 @@ class ServiceProxy implements Proxy {
     return { masqueradeBit, ...(podInterface === undefined ? {} : { podInterface }) };
   }
 
-  #informer<T extends Service | EndpointSlice>(
-    resource: typeof resources.services | typeof resources.endpointslices,
-  ): Informer<T> {
+  #serviceInformer(): Informer<Service> {
     const { informers, client, log } = this.#options;
+    const resource = resources.services;
     return (
-      informers?.of<T>(resource) ?? new Informer<T>({ client, resource, log, clock: this.#clock })
+      informers?.of<Service>(resource) ??
+      new Informer({ client, resource, log, clock: this.#clock })
     );
   }
 

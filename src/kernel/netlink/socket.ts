@@ -125,11 +125,19 @@ export class NetlinkSocket {
 
   /** Reads a whole list; once more when the kernel says that it changed meanwhile. */
   dump(message: Message, tried = 'read a list from the kernel'): ReceivedMessage[] {
+    let messages: ReceivedMessage[] = [];
+    this.read(message, tried, () => {
+      messages = [];
+      return (received) => messages.push(received);
+    });
+    return messages;
+  }
+
+  /** As `dump`, one message at a time; `begin` is called for each attempt. */
+  read(message: Message, tried: string, begin: () => (received: ReceivedMessage) => void): void {
     for (let attempt = 1; attempt <= DUMP_ATTEMPTS_MAX; attempt += 1) {
       const sequence = this.#send(message, NLM_F_DUMP);
-      const messages: ReceivedMessage[] = [];
-      const interrupted = this.#collect(sequence, tried, (received) => messages.push(received));
-      if (!interrupted) return messages;
+      if (!this.#collect(sequence, tried, begin())) return;
     }
     throw new WorldError('NETLINK', `Cannot ${tried}: it changes faster than it can be read`);
   }

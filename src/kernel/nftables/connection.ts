@@ -19,7 +19,7 @@ import {
   NFNL_MSG_BATCH_END,
   NFNL_SUBSYS_NFTABLES,
 } from './constants.ts';
-import { decodeElements, listElements, type Element } from './elements.ts';
+import { eachElement, listElements, type Element } from './elements.ts';
 import type { Family } from './family.ts';
 import { decodeGeneration, getGeneration, type Generation } from './generation.ts';
 import { decodeRule, listRules, type Rule } from './rules.ts';
@@ -110,8 +110,24 @@ export class NftConnection {
   }
 
   elements(set: SetRef): Element[] {
+    let elements: Element[] = [];
+    this.readElements(set, () => {
+      elements = [];
+      return (element) => elements.push(element);
+    });
+    return elements;
+  }
+
+  /**
+   * Hands out one element after the other. `begin` is called at the start, and again when the set
+   * changed meanwhile, so that all must be read anew.
+   */
+  readElements(set: SetRef, begin: () => (element: Element) => void): void {
     const tried = `list the elements of set "${set.set}"`;
-    return this.#list(listElements(set), tried, decodeElements).flatMap(({ elements }) => elements);
+    this.#socket.read(listElements(set), tried, () => {
+      const take = begin();
+      return ({ body }) => eachElement(body, take);
+    });
   }
 
   [Symbol.dispose](): void {

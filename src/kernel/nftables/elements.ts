@@ -112,6 +112,14 @@ export function decodeElements(body: Uint8Array): ElementsOf & { readonly elemen
   };
 }
 
+/** As `decodeElements`, without a list. */
+export function eachElement(body: Uint8Array, take: (element: Element) => void): void {
+  const { attrs } = decodeNftBody(body);
+  const list = attrs.bytes(NFTA_SET_ELEM_LIST_ELEMENTS);
+  if (list === undefined) return;
+  for (const { payload } of decodeAttrs(list).entries()) take(decodeElement(decodeAttrs(payload)));
+}
+
 function decodeElement(attrs: Attributes): Element {
   const flags = attrs.u32be(NFTA_SET_ELEM_FLAGS) ?? 0;
   const keyEnd = decodeValue(attrs.nested(NFTA_SET_ELEM_KEY_END));

@@ -28,7 +28,7 @@ export class ClassTable {
   }
 
   /** Starts from what the kernel holds; classes in use are asked for again. */
-  adopt(elements: ReadonlyMap<string, string>, chains: ReadonlySet<string>): void {
+  adopt(elements: Iterable<readonly [string, string]>, chains: ReadonlySet<string>): void {
     this.#chains = new Set(chains);
     this.#newChains.clear();
     this.#idle.clear();

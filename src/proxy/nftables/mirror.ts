@@ -2,6 +2,8 @@
  * What one set or map of the kernel holds, and what it shall hold. Keys and data are hex text; a
  * set's data is empty. Changes gather until they are taken as one batch and then confirmed.
  */
+import type { ElementTable } from './element-tables.ts';
+
 export type ElementChange = {
   readonly key: string;
   /** Undefined: the key is new. */
@@ -12,13 +14,15 @@ export type ElementChange = {
 
 export class Mirror {
   readonly name: string;
-  #kernel = new Map<string, string>();
+  #kernel: ElementTable;
   readonly #pending = new Map<string, string | undefined>();
-  /** While adopting: kernel keys that nobody has asked for yet. */
-  #unclaimed: Set<string> | undefined;
+  /** Between `adopt` and `sweep`: the kernel has elements that perhaps nobody asks for. */
+  #adopting = false;
 
-  constructor(name: string) {
+  /** `empty` is what a kernel without the set holds. */
+  constructor(name: string, empty: ElementTable) {
     this.name = name;
+    this.#kernel = empty;
   }
 
   get size(): number {
@@ -32,11 +36,11 @@ export class Mirror {
 
   /** Whether the kernel has the key now. */
   isHeld(key: string): boolean {
-    return this.#kernel.has(key);
+    return this.#kernel.get(key) !== undefined;
   }
 
   set(key: string, data = ''): void {
-    this.#unclaimed?.delete(key);
+    if (this.#adopting) this.#kernel.claim(key);
     this.#want(key, data);
   }
 
@@ -45,16 +49,17 @@ export class Mirror {
   }
 
   /** Takes what the kernel holds for the truth. Until `sweep`, keys not set again are leftovers. */
-  adopt(elements: Map<string, string>): void {
+  adopt(elements: ElementTable): void {
     this.#kernel = elements;
     this.#pending.clear();
-    this.#unclaimed = new Set(elements.keys());
+    this.#kernel.unclaimAll();
+    this.#adopting = true;
   }
 
   /** Deletes the leftovers. */
   sweep(): void {
-    const leftovers = this.#unclaimed ?? [];
-    this.#unclaimed = undefined;
+    const leftovers = this.#adopting ? this.#kernel.unclaimed() : [];
+    this.#adopting = false;
     for (const key of leftovers) this.delete(key);
   }
 

@@ -9,7 +9,7 @@ import { sampleContext, sampleService, sampleSlice } from '../../plan/samples.ts
 import { planService } from '../../plan/service.ts';
 import { frontendKey } from '../../plan/types.ts';
 import { chainName } from './classes.ts';
-import { FamilyProgram, SET_NAMES, type KernelState, type SetName } from './program.ts';
+import { FamilyProgram, newTable, SET_NAMES, type KernelState, type SetName } from './program.ts';
 import { numberAt, numberWord } from './words.ts';
 
 /** A kernel that does what it is told: the sets as maps. */
@@ -37,13 +37,19 @@ class Kernel {
   }
 
   state(): KernelState {
-    const elements = new Map([...this.sets].map(([name, set]) => [name, new Map(set)]));
+    const elements = new Map([...this.sets].map(([name, set]) => [name, tableOf(name, set)]));
     return { elements, chains: new Set(this.chains) };
   }
 
   size(name: SetName): number {
     return this.sets.get(name)!.size;
   }
+}
+
+function tableOf(name: SetName, set: ReadonlyMap<string, string>) {
+  const table = newTable(name);
+  for (const [key, data] of set) table.set(key, data);
+  return table;
 }
 
 let seed = 1;

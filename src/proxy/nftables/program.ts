@@ -15,6 +15,7 @@ import {
 } from '../../plan/types.ts';
 import { ClassTable } from './class-table.ts';
 import { chainsFor, classesFor, classWord, NO_CLASS, type Class } from './classes.ts';
+import { TextTable, WordTable, type ElementTable } from './element-tables.ts';
 import { Mirror } from './mirror.ts';
 import { Pools } from './pools.ts';
 import { PortIds } from './port-ids.ts';
@@ -39,7 +40,7 @@ export type SetName = (typeof SET_NAMES)[number];
 
 /** What the kernel holds: elements per set, and the class chains whose rules are sound. */
 export type KernelState = {
-  readonly elements: ReadonlyMap<SetName, Map<string, string>>;
+  readonly elements: ReadonlyMap<SetName, ElementTable>;
   readonly chains: ReadonlySet<string>;
 };
 
@@ -71,7 +72,7 @@ export class FamilyProgram {
   /** `random` gives whole numbers below 2^32. */
   constructor(family: IpFamily, random: () => number) {
     this.family = family;
-    const mirrors = SET_NAMES.map((name) => [name, new Mirror(name)] as const);
+    const mirrors = SET_NAMES.map((name) => [name, new Mirror(name, newTable(name))] as const);
     this.#mirrors = Object.fromEntries(mirrors) as Record<SetName, Mirror>;
     this.#pools = new Pools(this.#mirrors, random);
     this.#ranges = new Ranges(family, this.#mirrors.ranges);
@@ -109,8 +110,10 @@ export class FamilyProgram {
 
   /** Starts over from what the kernel holds, keeping every Service; `sweep` ends it. */
   adopt(state: KernelState): void {
-    for (const name of SET_NAMES) this.#mirrors[name].adopt(state.elements.get(name) ?? new Map());
-    this.#classes.adopt(state.elements.get('classes') ?? new Map(), state.chains);
+    for (const name of SET_NAMES) {
+      this.#mirrors[name].adopt(state.elements.get(name) ?? newTable(name));
+    }
+    this.#classes.adopt(state.elements.get('classes')?.entries() ?? [], state.chains);
     this.#ranges.repeat();
     for (const plan of this.#plans.values()) this.#repeat(plan);
     for (const word of this.#hairpins.keys()) this.#mirrors.hairpin.set(word + word);
@@ -244,6 +247,11 @@ export class FamilyProgram {
       }
     }
   }
+}
+
+/** What a set of this name holds when it is empty. */
+export function newTable(name: SetName): ElementTable {
+  return name === 'classes' ? new TextTable() : new WordTable();
 }
 
 /** Who answers to a frontend's flows, policies aside (P103). */

@@ -11,8 +11,15 @@ import {
 import type { IpFamily } from '../../lib/ip.ts';
 import { chainName } from './classes.ts';
 import { createChainWithRules, inspect, tableOf } from './layout.ts';
+import type { ElementTable } from './element-tables.ts';
 import type { Mirror } from './mirror.ts';
-import { FamilyProgram, SET_NAMES, type ProgramChanges, type SetName } from './program.ts';
+import {
+  FamilyProgram,
+  newTable,
+  SET_NAMES,
+  type ProgramChanges,
+  type SetName,
+} from './program.ts';
 import { classRules, type RuleContext } from './rules.ts';
 
 export class FamilyTable {
@@ -32,7 +39,7 @@ export class FamilyTable {
   open(connection: NftConnection): void {
     const found = inspect(connection, this.#context);
     this.#repairs = found.repairs;
-    const elements = new Map<SetName, Map<string, string>>();
+    const elements = new Map<SetName, ElementTable>();
     if (!found.isNew) {
       for (const name of SET_NAMES) elements.set(name, this.#read(connection, name));
     }
@@ -88,9 +95,14 @@ export class FamilyTable {
     return [...deleteElements(set, gone), ...addElements(set, come)];
   }
 
-  #read(connection: NftConnection, name: SetName): Map<string, string> {
-    const elements = connection.elements({ ...tableOf(this.family), set: name });
-    return new Map(elements.map((element) => [keyOf(element), dataOf(element)]));
+  /** Element by element: all of them as objects would take hundreds of megabytes. */
+  #read(connection: NftConnection, name: SetName): ElementTable {
+    let table = newTable(name);
+    connection.readElements({ ...tableOf(this.family), set: name }, () => {
+      table = newTable(name);
+      return (element) => table.set(keyOf(element), dataOf(element));
+    });
+    return table;
   }
 }
 
