@@ -165,7 +165,7 @@ async function listenBoth(
   const { handle, fast, clock } = how;
   const udp = await listenUdp({ host, port }, handle, fast);
   try {
-    const tcp = await listenTcp({ host, port: udp.port }, handle, clock);
+    const tcp = await listenTcp({ host, port: udp.port }, handle, clock, fast);
     return { port: udp.port, listeners: [udp, tcp] };
   } catch (error) {
     await udp.close();
