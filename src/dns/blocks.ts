@@ -1,8 +1,9 @@
-/** A server block at work: its stages, made from its settings, and what they share. */
-import type { ServerBlock } from './config/types.ts';
+/** A server block at work: its stages, made from its settings, in the order in which they are asked. */
+import type { KubernetesSettings, PluginSettings, ServerBlock } from './config/types.ts';
 import { AnswerKeeper } from './kept/keeper.ts';
 import { withoutSelf } from './own-addresses.ts';
 import { CacheStage } from './plugins/cache.ts';
+import { errorsStage } from './plugins/errors.ts';
 import { ForwardStage } from './plugins/forward.ts';
 import { KubernetesStage, makeKubernetes } from './plugins/kubernetes.ts';
 import { loadbalanceStage } from './plugins/loadbalance.ts';
@@ -24,8 +25,8 @@ export type Block = {
 };
 
 /**
- * Where nothing changes a question or looks at its sender, and nothing but the order of addresses
- * changes an answer, equal questions have equal answers: encoded ones are kept.
+ * Where no stage before the cluster's zones looks at the sender, equal questions have equal answers
+ * but for the order of addresses: encoded ones are kept.
  */
 export type Plain = {
   readonly keeper: AnswerKeeper;
@@ -35,20 +36,20 @@ export type Plain = {
   readonly cache: MessageCache | undefined;
   /** Whether addresses change places. */
   readonly shuffles: boolean;
+  /** What every answer rests on besides. */
+  readonly alsoReads: readonly number[];
 };
 
-/** Makes the stages in the order in which CoreDNS asks them, whatever the order in the file. */
+/** Makes the stages in CoreDNS's order (its plugin.cfg), whatever the order in the file. */
 export async function makeBlock(settings: ServerBlock, world: World): Promise<Block> {
-  const { plugins } = settings;
-  const outer: Stage[] = [];
-  if (plugins.loadbalance !== undefined) outer.push(loadbalanceStage(world));
+  const { plugins, sites } = settings;
   const outside = outsideStages(settings, world);
-  const kubernetes =
-    plugins.kubernetes && makeKubernetes(plugins.kubernetes, settings.sites, world);
-  const inner = kubernetes === undefined ? [] : [kubernetes];
+  const kubernetes = plugins.kubernetes && makeKubernetes(plugins.kubernetes, sites, world);
   // What nobody else can know does not exist.
   if (outside.length === 0) kubernetes?.isLast();
-  const stages = [...outer, ...cached(inner, outside, settings, world)];
+  const before = await outerStages(plugins, kubernetes, world);
+  const inner = [...(await localStages(plugins, world)), ...(kubernetes ? [kubernetes] : [])];
+  const stages = [...before, ...cached(inner, outside, settings, world)];
   return {
     settings,
     stages,
@@ -56,6 +57,46 @@ export async function makeBlock(settings: ServerBlock, world: World): Promise<Bl
     synced: kubernetes?.synced ?? Promise.resolve(),
     plain: plainOf(settings, stages, world),
   };
+}
+
+/** Stages that change questions and answers, and look at both. */
+async function outerStages(
+  plugins: PluginSettings,
+  kubernetes: KubernetesStage | undefined,
+  world: World,
+): Promise<Stage[]> {
+  const { acl, autopath, errors, loadbalance, log, rewrite } = plugins;
+  const stages: Stage[] = [];
+  if (errors !== undefined) stages.push(errorsStage(errors, world));
+  // What few servers have is loaded when one has it.
+  if (log !== undefined) stages.push((await import('./plugins/log.ts')).logStage(log, world));
+  if (loadbalance !== undefined) stages.push(loadbalanceStage(world));
+  if (rewrite !== undefined) {
+    stages.push((await import('./plugins/rewrite.ts')).rewriteStage(rewrite));
+  }
+  if (autopath !== undefined) {
+    const { AutopathStage } = await import('./plugins/autopath.ts');
+    const searchOf = (ask: Parameters<Next>[0]) => kubernetes?.searchOf(ask);
+    stages.push(new AutopathStage({ settings: autopath, searchOf }));
+  }
+  if (acl !== undefined) stages.push((await import('./plugins/acl.ts')).aclStage(acl));
+  return stages;
+}
+
+/** Stages that answer from what they have, before the cluster's zones. */
+async function localStages(
+  { hosts, template }: PluginSettings,
+  { clock }: World,
+): Promise<Stage[]> {
+  const stages: Stage[] = [];
+  if (template !== undefined) {
+    stages.push((await import('./plugins/template.ts')).templateStage(template));
+  }
+  if (hosts !== undefined) {
+    const { HostsStage } = await import('./plugins/hosts.ts');
+    stages.push(new HostsStage(hosts, clock));
+  }
+  return stages;
 }
 
 /**
@@ -69,10 +110,14 @@ function cached(
   { clock }: World,
 ): readonly Stage[] {
   if (plugins.cache === undefined) return [...inner, ...outside];
-  const strict = plugins.kubernetes?.strictCoredns === true;
+  const strict = isStrict(plugins.kubernetes);
   const cache = new CacheStage(plugins.cache, { clock, merges: !strict });
   if (strict) return [cache, ...inner, ...outside];
   return [...inner, ...withCache(cache, outside)];
+}
+
+function isStrict(kubernetes: KubernetesSettings | undefined): boolean {
+  return kubernetes?.strictCoredns === true;
 }
 
 /** Behind `loop`: a question that came round must not be joined to the one on its way. */
@@ -81,11 +126,31 @@ function withCache(cache: Stage, outside: readonly Stage[]): readonly Stage[] {
   return outside.length === 0 ? [] : outside.toSpliced(at, 0, cache);
 }
 
+function outsideStages({ plugins, sites }: ServerBlock, world: World): Stage[] {
+  const { clock, log } = world;
+  const stages: Stage[] = (plugins.forward ?? []).flatMap((settings) => {
+    const servers = withoutSelf(settings.servers, sites, log);
+    if (servers.length === 0) return [];
+    return [new ForwardStage(settings, new UpstreamPool({ ...settings, servers }, clock))];
+  });
+  if (stages.length > 0 && plugins.loop !== undefined) {
+    stages.unshift(new LoopStage({ ...plugins.loop, ask: chainOf(stages), clock, log }));
+  }
+  return stages;
+}
+
+/** Directives that treat equal questions unequally, or want to see each. */
+const unequal = ['acl', 'autopath', 'bufsize', 'log'] as const;
+
+/** The place among the versions of kept answers that stands for hosts files. */
+const hostsPlace = 0;
+
 function plainOf(
   { plugins }: ServerBlock,
   stages: readonly Stage[],
   { clock }: World,
 ): Plain | undefined {
+  if (unequal.some((name) => plugins[name] !== undefined)) return undefined;
   const kubernetes = stages.findIndex((stage) => stage instanceof KubernetesStage);
   const cache = stages.find((stage) => stage instanceof CacheStage);
   // Asked first, the cache makes answers from the watch as old as it likes.
@@ -94,19 +159,13 @@ function plainOf(
   if (kubernetes >= 0 && zones === undefined) return undefined;
   const keeper = new AnswerKeeper(() => clock.monotonicMs());
   zones?.data.tell(keeper);
-  const shuffles = plugins.loadbalance !== undefined;
-  return { keeper, data: zones?.data, cache: cache?.cache, shuffles };
-}
-
-function outsideStages({ plugins, sites }: ServerBlock, world: World): Stage[] {
-  const { clock, log } = world;
-  const stages: Stage[] = (plugins.forward ?? []).flatMap((settings) => {
-    const servers = withoutSelf(settings.servers, sites, log);
-    if (servers.length === 0) return [];
-    return [new ForwardStage(settings, new UpstreamPool({ ...settings, servers }, clock), log)];
-  });
-  if (stages.length > 0 && plugins.loop !== undefined) {
-    stages.unshift(new LoopStage({ ...plugins.loop, ask: chainOf(stages), clock, log }));
-  }
-  return stages;
+  const changing = stages.filter((stage) => stage.tell !== undefined);
+  for (const stage of changing) stage.tell?.(() => keeper.outdate(hostsPlace));
+  return {
+    keeper,
+    data: zones?.data,
+    cache: cache?.cache,
+    shuffles: plugins.loadbalance !== undefined,
+    alsoReads: changing.length === 0 ? [] : [hostsPlace],
+  };
 }

@@ -10,7 +10,7 @@ import type { ApiSettings, Configuration } from './config/types.ts';
 import { parseFlags, type DnsFlags, type Flags } from './flags.ts';
 import { anyHost } from './own-addresses.ts';
 import { serve, type DnsServer } from './server.ts';
-import { parseResolvConf, parseServer } from './upstream/servers.ts';
+import { parseResolvConf, parseSearchList, parseServer } from './upstream/servers.ts';
 
 /** Settles when the server answers; the process then lives until SIGTERM or SIGINT. */
 export async function runDns(
@@ -29,7 +29,11 @@ export async function runDns(
   const kubeconfig = 'options' in flags ? flags.options.kubeconfig : flags.kubeconfig;
   const clients = await clientsFor(configuration, kubeconfig, env);
   const clientFor = (api: ApiSettings) => clients.get(api)!;
-  const server = await serve(configuration, { clientFor, log });
+  const server = await serve(configuration, {
+    clientFor,
+    log,
+    hostSearch: parseSearchList(readResolvConf()),
+  });
   stopOnSignal(server, lameDuckMsOf(configuration), () => log.info('stopped'));
 }
 

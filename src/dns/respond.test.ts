@@ -74,10 +74,10 @@ function responder(): {
     stages,
     chain: chainOf(stages),
     synced: feed.synced,
-    plain: { keeper, data, cache: undefined, shuffles: true },
+    plain: { keeper, data, cache: undefined, shuffles: true, alsoReads: [] },
   };
   const counters = new DnsCounters();
-  const options = { zones: [{ zone: root, block }], label: 'dns://:53', counters };
+  const options = { zones: [{ zone: root, block }], label: 'dns://:53', host: '::', counters };
   const inner = new Responder(options);
   const source = { store: keeper.store, cache: undefined };
   const fast = new FastPath({ source, counters, nowMs, random });

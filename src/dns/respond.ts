@@ -1,7 +1,7 @@
 /** From a packet to its reply: read, put to the chain of its zone, written as its sender can take it. */
 import type { Block, Plain } from './blocks.ts';
 import type { DnsCounters } from './counters.ts';
-import { parseQuery, replyOpt, udpRoom, type Parsed, type Query } from './query.ts';
+import { parseQuery, replyOpt, udpRoom, type Edns, type Parsed, type Query } from './query.ts';
 import {
   failure,
   whenDone,
@@ -24,6 +24,7 @@ import {
   TYPE,
   type Message,
   type Question,
+  type ResourceRecord,
 } from './wire/message.ts';
 import { foldCase, isWithin, root, type Name } from './wire/name.ts';
 
@@ -32,6 +33,8 @@ export type ResponderOptions = {
   readonly zones: readonly { readonly zone: Name; readonly block: Block }[];
   /** As metrics name the socket, such as `dns://:53`. */
   readonly label: string;
+  /** The address it is bound to. */
+  readonly host: string;
   readonly counters: DnsCounters;
 };
 
@@ -47,7 +50,8 @@ export class Responder {
   constructor(options: ResponderOptions) {
     this.#options = options;
     this.#zones = options.zones.toSorted((a, b) => b.zone.length - a.zone.length);
-    this.#asked = { label: options.label, resolve: (ask) => this.answer(ask) };
+    const { label, host } = options;
+    this.#asked = { label, host, resolve: (ask) => this.answer(ask) };
   }
 
   /** The reply, or undefined when the packet deserves none. Only names outside take time. */
@@ -55,10 +59,11 @@ export class Responder {
     const parsed = parseQuery(packet);
     if (parsed.kind === 'drop') return undefined;
     if (parsed.kind === 'refuse') return this.#count(parsed, transport, refusal(parsed));
-    const { query } = parsed;
+    const block = this.#blockOf(parsed.query.question);
+    const query = capped(parsed.query, block?.settings.plugins.bufsize);
     const bytesMax = transport === 'udp' ? udpRoom(query.edns) : messageBytesMax;
     const ask = { query, transport, from, bytes: packet.length, server: this.#asked };
-    const reply = this.#reply(ask, bytesMax);
+    const reply = this.#reply(ask, block, bytesMax);
     return whenDone(reply, (bytes) => bytes && this.#count(parsed, transport, bytes));
   }
 
@@ -95,10 +100,9 @@ export class Responder {
     return reply;
   }
 
-  #reply(ask: Ask, bytesMax: number): Reply | Promise<Reply> {
+  #reply(ask: Ask, block: Block | undefined, bytesMax: number): Reply | Promise<Reply> {
     const { query } = ask;
     if (query.edns !== undefined && query.edns.version !== 0) return error(query, RCODE.BADVERS);
-    const block = this.#blockOf(query.question);
     if (block === undefined) return error(query, RCODE.REFUSED);
     const { plain } = block;
     plain?.data?.noteReads();
@@ -112,8 +116,14 @@ export class Responder {
 }
 
 /** Keeps the reply for all who ask the same, where it is one that they would get as well. */
-function keep({ data, keeper }: Plain, query: Query, answer: Answer, reply: Buffer): void {
-  const reads = data === undefined ? [] : data.reads;
+function keep(
+  { data, keeper, alsoReads }: Plain,
+  query: Query,
+  answer: Answer,
+  reply: Buffer,
+): void {
+  const ownReads = data === undefined ? [] : data.reads;
+  const reads = ownReads && alsoReads.length > 0 ? [...ownReads, ...alsoReads] : ownReads;
   const plain = opcodeOf(query) === OPCODE.QUERY && query.question.class === CLASS.IN;
   if (!plain || reads === undefined || rcodeIsFailure(answer)) return;
   const { sources, cached } = answer;
@@ -140,7 +150,7 @@ function encoded(query: Query, answered: Answered, bytesMax: number): Reply | Pr
 function message(query: Query, answer: Answer): Message {
   const copied = opcodeOf(query) === OPCODE.QUERY ? FLAG.RD | FLAG.CD : 0;
   const { answers, authorities, additionals } = answer;
-  const opt = query.edns === undefined ? [] : [replyOpt(query.edns, rcodeOf(answer))];
+  const opt = query.edns === undefined ? [] : [optOf(query.edns, answer)];
   return {
     id: query.id,
     flags: FLAG.QR | (query.flags & (0x7800 | copied)) | answer.flags,
@@ -149,6 +159,27 @@ function message(query: Query, answer: Answer): Message {
     authorities,
     additionals: [...additionals, ...opt],
   };
+}
+
+/** As large a reply as the block allows, whatever the client says (`bufsize`). */
+function capped(query: Query, bytesMax: number | undefined): Query {
+  const { edns } = query;
+  if (bytesMax === undefined || edns === undefined || edns.udpBytes <= bytesMax) return query;
+  return { ...query, edns: { ...edns, udpBytes: bytesMax } };
+}
+
+/** The number of the option with an extended error (RFC 8914 §2). */
+const extendedErrorOption = 15;
+
+function optOf(edns: Edns, { flags, extendedError }: Answer): ResourceRecord {
+  if (extendedError === undefined) return replyOpt(edns, rcodeOf({ flags }));
+  const text = Buffer.from(extendedError.text, 'utf8');
+  const option = Buffer.alloc(6);
+  option.writeUInt16BE(extendedErrorOption, 0);
+  option.writeUInt16BE(2 + text.length, 2);
+  option.writeUInt16BE(extendedError.code, 4);
+  const options = Uint8Array.from(Buffer.concat([edns.options, option, text]));
+  return replyOpt({ ...edns, options }, rcodeOf({ flags }));
 }
 
 /** A reply of the server itself (D64). */

@@ -8,6 +8,7 @@ import { makeBlock, type Block } from './blocks.ts';
 import { configurationOf, type ServeOptions } from './config/from-options.ts';
 import type { ApiSettings, Configuration, Site } from './config/types.ts';
 import { DnsCounters } from './counters.ts';
+import { printLine } from './print-line.ts';
 import { servePage } from './health.ts';
 import { pagesOf } from './pages.ts';
 import { FastPath } from './kept/fast-path.ts';
@@ -15,6 +16,7 @@ import { Responder } from './respond.ts';
 import { listenTcp } from './tcp.ts';
 import { listenUdp, type Handle, type Listener } from './udp.ts';
 import { parseServer } from './upstream/servers.ts';
+import type { Name } from './wire/name.ts';
 import type { World } from './world.ts';
 import { root } from './wire/name.ts';
 
@@ -32,6 +34,10 @@ export type Surroundings = {
   readonly clock?: Clock;
   /** Between 0 and 1. */
   readonly random?: () => number;
+  /** Takes the lines of `log` and `errors`; absent: standard output. */
+  readonly print?: (line: string) => void;
+  /** The search list of this machine, which pods have behind their own. */
+  readonly hostSearch?: readonly Name[];
 };
 
 export type DnsServer = {
@@ -60,7 +66,8 @@ export async function serve(
 ): Promise<DnsServer> {
   const { clientFor, log, clock = systemClock, random = Math.random } = surroundings;
   const counters = new DnsCounters();
-  const world: World = { clientFor, counters, clock, random, log };
+  const { print = printLine, hostSearch = [] } = surroundings;
+  const world: World = { clientFor, counters, clock, random, log, print, hostSearch };
   const life: Life = { stopping: false, blocks: [], closers: [] };
   try {
     for (const settings of configuration.blocks) {
@@ -128,7 +135,7 @@ async function listenAll(life: Life, world: World): Promise<HostPort[]> {
     const { site } = served[0]!;
     const zones = served.map(({ site: { zone }, block }) => ({ zone, block }));
     const { counters, log, clock } = world;
-    const responder = new Responder({ zones, label: socketLabel(site), counters });
+    const responder = new Responder({ zones, label: socketLabel(site), host: site.host, counters });
     const handle = handlerOf(responder, counters, log);
     const fast = fastPathOf(served, world);
     const { port, listeners } = await listenBoth(site, { handle, fast, clock });

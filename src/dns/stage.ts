@@ -24,6 +24,8 @@ export type Ask = {
 export type Asked = {
   /** As metrics name it, such as `dns://:53`. */
   readonly label: string;
+  /** The address it is bound to. */
+  readonly host: string;
   /** Puts another question to the same socket, for the names that aliases lead to. */
   readonly resolve: Next;
 };
@@ -49,6 +51,8 @@ export type Answer = {
   readonly error?: string;
   /** The client gets no reply at all. */
   readonly dropped?: boolean;
+  /** Told to clients that speak EDNS (RFC 8914). */
+  readonly extendedError?: { readonly code: number; readonly text: string };
 };
 
 export type Answered = Answer | Promise<Answer>;
@@ -61,6 +65,8 @@ export type Stage = {
   answer(ask: Ask, next: Next): Answered;
   /** Absent: always. */
   isReady?(): boolean;
+  /** Whom to call when what it answers may have changed; absent: it never does by itself. */
+  tell?(changed: () => void): void;
   /** Called once the server listens. */
   start?(): void;
   stop?(): void | Promise<void>;

@@ -4,12 +4,17 @@ import type { Clock } from '../lib/clock.ts';
 import type { Logger } from '../lib/log.ts';
 import type { ApiSettings } from './config/types.ts';
 import type { DnsCounters } from './counters.ts';
+import type { Name } from './wire/name.ts';
 
 export type World = {
   readonly clientFor: (api: ApiSettings) => Client;
   readonly counters: DnsCounters;
   readonly clock: Clock;
+  /** The search list of this machine. */
+  readonly hostSearch: readonly Name[];
   /** Between 0 and 1. */
   readonly random: () => number;
   readonly log: Logger | undefined;
+  /** Writes a line for people, as `log` and `errors` do. */
+  readonly print: (line: string) => void;
 };

@@ -216,6 +216,8 @@ function dataText(type: string, data: packet.Record['data']): string {
       return `${dotted(data.mname)} ${dotted(data.rname)} ${data.refresh} ${data.retry} ${data.expire} ${data.minimum}`;
     case 'TXT':
       return data.map((text: Buffer) => `"${text.toString()}"`).join(' ');
+    case 'MX':
+      return `${data.preference} ${dotted(data.exchange)}`;
     case 'CNAME':
     case 'PTR':
     case 'NS':

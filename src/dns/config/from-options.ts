@@ -43,7 +43,7 @@ export function configurationOf(options: ServeOptions): Configuration {
       {
         sites: options.listen.map((at) => ({ zone: root, scheme: 'dns', ...at })),
         plugins: {
-          errors: {},
+          errors: { consolidate: [] },
           loadbalance: { policy: 'round_robin' },
           kubernetes: {
             zones: [foldCase(domain), ...reverseZones],

@@ -1,6 +1,8 @@
 /** What the server shall do, checked and complete: made from a Corefile or from flags. */
+import type { Cidr } from '../../lib/ip.ts';
 import type { Name } from '../wire/name.ts';
 import type { PodRecords } from '../zone/zones.ts';
+import type { GoTemplate } from './go-template.ts';
 
 export type Configuration = { readonly blocks: readonly ServerBlock[] };
 
@@ -24,17 +26,25 @@ export type Site = {
 
 /** By directive; an absent one is off. */
 export type PluginSettings = {
+  readonly acl?: AclSettings;
+  readonly autopath?: AutopathSettings;
   /** Addresses; they are in the block's sites already. */
   readonly bind?: readonly string[];
+  /** The largest reply over UDP, whatever the client says it takes. */
+  readonly bufsize?: number;
   readonly cache?: CacheSettings;
   readonly errors?: ErrorsSettings;
   readonly forward?: readonly ForwardSettings[];
   readonly health?: HealthSettings;
+  readonly hosts?: HostsSettings;
   readonly kubernetes?: KubernetesSettings;
   readonly loadbalance?: LoadbalanceSettings;
+  readonly log?: LogSettings;
   readonly loop?: LoopSettings;
   readonly prometheus?: PageSettings;
   readonly ready?: ReadySettings;
+  readonly rewrite?: readonly RewriteRule[];
+  readonly template?: readonly TemplateSettings[];
 };
 
 export type HostPort = { readonly host: string; readonly port: number };
@@ -108,6 +118,113 @@ export type ForwardSettings = {
 
 export type LoadbalanceSettings = { readonly policy: 'round_robin' };
 
-export type ErrorsSettings = Record<string, never>;
+export type ErrorsSettings = { readonly consolidate: readonly Consolidation[] };
+
+/** Errors that match are told together at the end of each period. */
+export type Consolidation = {
+  readonly periodMs: number;
+  readonly periodText: string;
+  readonly pattern: RegExp;
+  readonly level: 'warning' | 'error' | 'info' | 'debug';
+  /** The first of a period is told at once. */
+  readonly showFirst: boolean;
+};
+
+export type LogClass = 'all' | 'success' | 'denial' | 'error';
+
+export type LogSettings = { readonly rules: readonly LogRule[] };
+
+/** The first rule whose zone a name is in counts. */
+export type LogRule = {
+  readonly zone: Name;
+  readonly format: string;
+  readonly classes: ReadonlySet<LogClass>;
+};
+
+export type HostsSettings = {
+  readonly path: string;
+  /** In the format of hosts(5). */
+  readonly inline: readonly string[];
+  /** Only names in these are taken from the file. */
+  readonly zones: readonly Name[];
+  readonly ttlSeconds: number;
+  /** How often the file is looked at; 0: never again. */
+  readonly reloadMs: number;
+  /** Addresses have names too. */
+  readonly reverse: boolean;
+  readonly fallthrough: readonly Name[];
+  /** Types that a hosts file cannot have fall through as well. */
+  readonly fallthroughUnsupported: boolean;
+};
+
+/** Who may ask what: the first policy that fits decides. */
+export type AclSettings = readonly AclRule[];
+
+export type AclRule = { readonly zones: readonly Name[]; readonly policies: readonly AclPolicy[] };
+
+export type AclPolicy = {
+  readonly action: 'allow' | 'block' | 'filter' | 'drop';
+  /** Undefined: all. */
+  readonly types: readonly number[] | undefined;
+  readonly sources: readonly Cidr[] | undefined;
+};
+
+export type AutopathSettings = {
+  readonly zones: readonly Name[];
+  /** `@kubernetes`: that of the pod that asks. */
+  readonly search: 'kubernetes' | readonly Name[];
+};
+
+/** How a rule of `rewrite` finds the names it is about; texts are in lower case with a final dot. */
+export type NameMatch =
+  | { readonly how: 'exact' | 'prefix' | 'suffix' | 'substring'; readonly text: string }
+  | { readonly how: 'regex'; readonly pattern: RegExp };
+
+/** What is done to the names of an answer. */
+export type AnswerRewrite = {
+  readonly part: 'name' | 'value';
+  readonly pattern: RegExp;
+  readonly to: string;
+};
+
+/** `last`: no rule after this one is looked at. */
+export type RewriteRule = { readonly last: boolean } & (
+  | {
+      readonly kind: 'name';
+      readonly match: NameMatch;
+      readonly to: string;
+      /** Names in the answer are turned back. */
+      readonly auto: boolean;
+      readonly answers: readonly AnswerRewrite[];
+    }
+  | { readonly kind: 'type' | 'class'; readonly from: number; readonly to: number }
+  | {
+      readonly kind: 'ttl';
+      readonly match: NameMatch;
+      readonly minSeconds: number;
+      readonly maxSeconds: number;
+    }
+  | {
+      readonly kind: 'rcode';
+      readonly match: NameMatch;
+      readonly from: number | undefined;
+      readonly to: number;
+    }
+  | { readonly kind: 'cname'; readonly match: NameMatch; readonly to: string }
+);
+
+export type TemplateSettings = {
+  readonly class: number;
+  readonly type: number;
+  readonly zones: readonly Name[];
+  /** The first that matches the name gives the groups. */
+  readonly patterns: readonly RegExp[];
+  readonly answers: readonly GoTemplate[];
+  readonly authorities: readonly GoTemplate[];
+  readonly additionals: readonly GoTemplate[];
+  readonly rcode: number;
+  readonly fallthrough: readonly Name[];
+  readonly extendedError: { readonly code: number; readonly text: string } | undefined;
+};
 
 export type LoopSettings = { readonly zone: Name };

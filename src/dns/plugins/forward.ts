@@ -1,6 +1,5 @@
 /** `forward`: names that are not ours are asked of other servers. */
 import { messageOf, WorldError } from '../../lib/errors.ts';
-import type { Logger } from '../../lib/log.ts';
 import type { ForwardSettings } from '../config/types.ts';
 import {
   failure,
@@ -22,14 +21,12 @@ export class ForwardStage implements Stage {
   readonly name = stageName;
   readonly #settings: ForwardSettings;
   readonly #pool: UpstreamPool;
-  readonly #log: Logger | undefined;
   readonly counts = { rejected: 0, failed: 0 };
   #running = 0;
 
-  constructor(settings: ForwardSettings, pool: UpstreamPool, log: Logger | undefined) {
+  constructor(settings: ForwardSettings, pool: UpstreamPool) {
     this.#settings = settings;
     this.#pool = pool;
-    this.#log = log;
   }
 
   answer(ask: Ask, next: Next): Answered {
@@ -58,7 +55,6 @@ export class ForwardStage implements Stage {
     } catch (error) {
       if (!(error instanceof WorldError)) throw error;
       this.counts.failed += 1;
-      this.#log?.warn({ question, error: messageOf(error) }, 'no upstream answered');
       return failure(RCODE.SERVFAIL, { stage: stageName }, messageOf(error));
     } finally {
       this.#running -= 1;

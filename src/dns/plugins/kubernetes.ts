@@ -14,12 +14,13 @@ import {
   type Stage,
 } from '../stage.ts';
 import { FLAG, RCODE, rcodeOf, type ResourceRecord } from '../wire/message.ts';
-import { foldCase, formatName, isWithin, type Name } from '../wire/name.ts';
+import { foldCase, formatName, isWithin, under, type Name } from '../wire/name.ts';
 import { lookup, type Lookup } from '../zone/lookup.ts';
 import { soaRecord } from '../zone/records.ts';
 import type { World } from '../world.ts';
 import { ZoneData } from '../zone/zone-data.ts';
-import { createZones, type Zones } from '../zone/zones.ts';
+import { createZones, type PodRecords, type Zones } from '../zone/zones.ts';
+import { plainAddress } from './acl.ts';
 import { spelled } from './forward.ts';
 
 /** Starts to follow the API, and answers from what it has seen. */
@@ -43,12 +44,15 @@ export function makeKubernetes(
   const watchPods = settings.podRecords === 'verified';
   const feed = startFeed({ client, data, imports, settings, watchPods, counters, clock, log });
   void feed.synced.then(() => log?.info(data.counts, 'synced'));
-  return new KubernetesStage({ settings, zones, feed });
+  return new KubernetesStage({ settings, zones, feed, hostSearch: world.hostSearch });
 }
 
 export class KubernetesStage implements Stage {
   readonly name = 'kubernetes';
   readonly #zones: readonly Zones[];
+  readonly #podRecords: PodRecords;
+  /** What the node's own search list adds to a pod's. */
+  readonly #hostSearch: readonly Name[];
   #fallthrough: readonly Name[];
   readonly #feed: Feed;
 
@@ -56,7 +60,10 @@ export class KubernetesStage implements Stage {
     readonly settings: KubernetesSettings;
     readonly zones: readonly Zones[];
     readonly feed: Feed;
+    readonly hostSearch?: readonly Name[];
   }) {
+    this.#podRecords = options.settings.podRecords;
+    this.#hostSearch = options.hostSearch ?? [];
     this.#zones = options.zones;
     this.#fallthrough = options.settings.fallthrough;
     this.#feed = options.feed;
@@ -74,6 +81,18 @@ export class KubernetesStage implements Stage {
 
   get synced(): Promise<void> {
     return this.#feed.synced;
+  }
+
+  /** The search list of the pod that asks, as its kubelet wrote it; needs `pods verified` (D103). */
+  searchOf({ query, from }: Ask): readonly Name[] | undefined {
+    if (this.#podRecords !== 'verified') return undefined;
+    const folded = foldCase(query.question.name);
+    const zones = this.#zones.find(({ owned }) => owned.some(({ name }) => isWithin(folded, name)));
+    const namespace = zones?.data.namespaceAt(plainAddress(from.address));
+    if (zones === undefined || namespace === undefined) return undefined;
+    const zone = zones.owned.find(({ name }) => isWithin(folded, name))!.name;
+    const services = under('svc', zone);
+    return [under(namespace, services), services, zone, ...this.#hostSearch];
   }
 
   isReady(): boolean {

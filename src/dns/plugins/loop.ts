@@ -45,7 +45,7 @@ export class LoopStage implements Stage {
       transport: 'udp',
       from: { address: '127.0.0.1', port: 0 },
       bytes: 0,
-      server: { label: '', resolve: this.#ask },
+      server: { label: '', host: '', resolve: this.#ask },
     });
   }
 

@@ -2,6 +2,7 @@
 import { familyOf, formatHostPort } from '../../lib/ip.ts';
 import { UserError } from '../../lib/errors.ts';
 import { dnsLimits } from '../limits.ts';
+import { parseName, type Name } from '../wire/name.ts';
 
 export type Server = { readonly host: string; readonly port: number };
 
@@ -37,4 +38,15 @@ export function parseResolvConf(text: string): string[] {
 /** As `parseServer` reads it; the usual port is left out. */
 export function formatServer({ host, port }: Server): string {
   return port === dnsPort ? host : formatHostPort(host, port);
+}
+
+/** The search list of a resolv.conf(5); the last line that has one counts. */
+export function parseSearchList(text: string): Name[] {
+  const lists = text.split('\n').flatMap((line) => {
+    const [keyword, ...names] = line.trim().split(/\s+/);
+    return keyword === 'search' || keyword === 'domain' ? [names] : [];
+  });
+  return (lists.at(-1) ?? [])
+    .map((name) => parseName(name.toLowerCase()))
+    .filter((name) => name !== undefined);
 }

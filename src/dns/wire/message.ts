@@ -20,14 +20,22 @@ export const TYPE = {
   DNAME: 39,
   OPT: 41,
   DS: 43,
+  SSHFP: 44,
+  RRSIG: 46,
+  NSEC: 47,
+  DNSKEY: 48,
+  TLSA: 52,
   SVCB: 64,
   HTTPS: 65,
+  SPF: 99,
   IXFR: 251,
   AXFR: 252,
   ANY: 255,
+  URI: 256,
+  CAA: 257,
 } as const;
 
-export const CLASS = { IN: 1, CH: 3, ANY: 255 } as const;
+export const CLASS = { IN: 1, CH: 3, HS: 4, NONE: 254, ANY: 255 } as const;
 
 export const RCODE = {
   NOERROR: 0,
@@ -36,6 +44,11 @@ export const RCODE = {
   NXDOMAIN: 3,
   NOTIMP: 4,
   REFUSED: 5,
+  YXDOMAIN: 6,
+  YXRRSET: 7,
+  NXRRSET: 8,
+  NOTAUTH: 9,
+  NOTZONE: 10,
   /** RFC 6891 §9: its upper eight bits travel in the OPT record. */
   BADVERS: 16,
 } as const;

@@ -1,19 +1,55 @@
 /** Records in zone-file text (RFC 1035 §5), for people, logs and tests. */
 import { formatIp } from '../../lib/ip.ts';
-import { CLASS, TYPE, type ResourceRecord } from './message.ts';
+import { CLASS, RCODE, TYPE, type ResourceRecord } from './message.ts';
 import { formatName } from './name.ts';
 
 const typeNames = new Map<number, string>(Object.entries(TYPE).map(([name, type]) => [type, name]));
+const classNames = new Map<number, string>(Object.entries(CLASS).map(([name, of]) => [of, name]));
+const rcodeNames = new Map<number, string>(Object.entries(RCODE).map(([name, of]) => [of, name]));
 
 /** `A`, or `TYPE999` for a type we have no name for (RFC 3597 §5). */
 export function formatType(type: number): string {
   return typeNames.get(type) ?? `TYPE${type}`;
 }
 
+/** The other way; undefined for what is no type. */
+export function parseType(text: string): number | undefined {
+  return numberOf(text, /^TYPE(\d{1,5})$/, TYPE);
+}
+
+/** `IN`, or `CLASS999` (RFC 3597 §5). */
+export function formatClass(recordClass: number): string {
+  return classNames.get(recordClass) ?? `CLASS${recordClass}`;
+}
+
+/** The other way; undefined for what is no class. */
+export function parseClass(text: string): number | undefined {
+  return numberOf(text, /^CLASS(\d{1,5})$/, CLASS);
+}
+
+/** `NXDOMAIN`, or `RCODE99`. */
+export function formatRcode(rcode: number): string {
+  return rcodeNames.get(rcode) ?? `RCODE${rcode}`;
+}
+
+/** The other way, whatever the case; undefined for what is no rcode. */
+export function parseRcode(text: string): number | undefined {
+  return numberOf(text.toUpperCase(), /^RCODE(\d{1,2})$/, RCODE);
+}
+
+function numberOf(
+  text: string,
+  unknown: RegExp,
+  known: Readonly<Record<string, number>>,
+): number | undefined {
+  if (Object.hasOwn(known, text)) return known[text];
+  const digits = unknown.exec(text)?.[1];
+  return digits === undefined ? undefined : Number(digits);
+}
+
 /** `www.example. 30 IN A 192.0.2.1` */
 export function formatRecord(record: ResourceRecord): string {
-  const recordClass = record.class === CLASS.IN ? 'IN' : `CLASS${record.class}`;
-  const head = `${formatName(record.name)} ${record.ttl} ${recordClass}`;
+  const head = `${formatName(record.name)} ${record.ttl} ${formatClass(record.class)}`;
   return `${head} ${formatType(record.type)} ${formatRdata(record)}`;
 }
 

@@ -1,4 +1,6 @@
 /** What a name below the cluster domain stands for (D3). Labels come folded, nearest first. */
+import { canonicalIp } from '../../lib/ip.ts';
+import { labelsOf, type Name } from '../wire/name.ts';
 
 export type Place =
   | { readonly kind: 'apex' }
@@ -87,9 +89,18 @@ export function undash(label: string): string {
 }
 
 /** The address of a full reverse name, from the labels left of `in-addr.arpa` or `ip6.arpa`. */
-export function reverseAddress(labels: readonly string[], zone: 'ipv4' | 'ipv6'): string {
+function reverseAddress(labels: readonly string[], zone: 'ipv4' | 'ipv6'): string {
   const parts = labels.toReversed();
   if (zone === 'ipv4') return parts.length === 4 ? parts.join('.') : '';
   if (parts.length !== 32 || !parts.every((nibble) => /^[0-9a-f]$/.test(nibble))) return '';
   return parts.join('').match(/.{4}/g)!.join(':');
+}
+
+/** The canonical address of a whole reverse name, folded; undefined for any other name. */
+export function addressOfReverse(name: Name): string | undefined {
+  const labels = labelsOf(name);
+  const tree = labels.slice(-2).join('.');
+  if (tree !== 'in-addr.arpa' && tree !== 'ip6.arpa') return undefined;
+  const family = tree === 'ip6.arpa' ? 'ipv6' : 'ipv4';
+  return canonicalIp(reverseAddress(labels.slice(0, -2), family));
 }

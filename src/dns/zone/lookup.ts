@@ -1,9 +1,8 @@
 /** From a question to what the zones say about it: pure but for the data it reads. */
-import { canonicalIp } from '../../lib/ip.ts';
 import { TYPE, type Question, type ResourceRecord } from '../wire/message.ts';
 import { foldCase, isWithin, labelsOf, type Name } from '../wire/name.ts';
 import { find, type Found } from './find.ts';
-import { placeOf, reverseAddress } from './grammar.ts';
+import { addressOfReverse, placeOf } from './grammar.ts';
 import { isAddressType, nameserversOf } from './nameservers.ts';
 import { aliasRecord, dedupe, internet, record, soaRecord, versionRecord } from './records.ts';
 import { serviceRecords } from './service-records.ts';
@@ -58,7 +57,7 @@ function answer(ask: Ask, owned: { readonly reverse: 'ipv4' | 'ipv6' | undefined
   // Even for a name that does not exist (D37).
   if (type === TYPE.SOA) return empty;
   if (ask.labels.length === 1 && ask.labels[0] === 'dns-version') return answerVersion(ask);
-  if (owned.reverse !== undefined) return answerReverse(ask, owned.reverse);
+  if (owned.reverse !== undefined) return answerReverse(ask);
   return answerCluster(ask);
 }
 
@@ -78,10 +77,8 @@ function answerVersion({ zones, question }: Ask): Outcome {
 }
 
 /** Only a PTR has an answer; all else is a name error, which may be passed on upstream (D58). */
-function answerReverse({ zones, question }: Ask, family: 'ipv4' | 'ipv6'): Outcome {
-  // The zone may be a part of the tree, such as 10.in-addr.arpa.
-  const labels = labelsOf(foldCase(question.name)).slice(0, -2);
-  const address = canonicalIp(reverseAddress(labels, family));
+function answerReverse({ zones, question }: Ask): Outcome {
+  const address = addressOfReverse(foldCase(question.name));
   if (question.type !== TYPE.PTR || address === undefined) return missing;
   const targets = reverseTargets(zones, address);
   if (targets.length === 0) return missing;

@@ -128,6 +128,11 @@ export class ZoneData {
     return this.#podsByAddress.get(address)?.includes(namespace) ?? false;
   }
 
+  /** The namespace of a pod with this address, where the pods are known. */
+  namespaceAt(address: string): string | undefined {
+    return this.#podsByAddress.get(address)?.[0];
+  }
+
   get counts(): { services: number; slices: number; namespaces: number } {
     return {
       services: this.#services.size,

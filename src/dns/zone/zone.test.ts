@@ -7,7 +7,7 @@ import { configurationOf } from '../config/from-options.ts';
 import { CLASS, TYPE } from '../wire/message.ts';
 import { parseName } from '../wire/name.ts';
 import { formatRecord } from '../wire/text.ts';
-import { placeOf, reverseAddress, undash, type Place } from './grammar.ts';
+import { addressOfReverse, placeOf, undash, type Place } from './grammar.ts';
 import { lookup } from './lookup.ts';
 import { serviceEntry, sliceEntry } from './objects.ts';
 import { ZoneData } from './zone-data.ts';
@@ -67,12 +67,15 @@ for (const [label, address] of dashed) {
 }
 
 test('[D54] reverse names of both families', () => {
-  assert.equal(reverseAddress(['4', '3', '2', '1'], 'ipv4'), '1.2.3.4');
-  assert.equal(reverseAddress(['3', '2', '1'], 'ipv4'), '');
+  const reverse = (labels: readonly string[]) => addressOfReverse(parseName(labels.join('.'))!);
+  assert.equal(reverse(['4', '3', '2', '1', 'in-addr', 'arpa']), '1.2.3.4');
+  assert.equal(reverse(['3', '2', '1', 'in-addr', 'arpa']), undefined);
   const nibbles = '20010db8000000000000000000000001'.split('').toReversed();
-  assert.equal(reverseAddress(nibbles, 'ipv6'), '2001:0db8:0000:0000:0000:0000:0000:0001');
-  assert.equal(reverseAddress(nibbles.slice(1), 'ipv6'), '');
-  assert.equal(reverseAddress(['10', ...nibbles.slice(1)], 'ipv6'), '');
+  const v6 = (labels: readonly string[]) => reverse([...labels, 'ip6', 'arpa']);
+  assert.equal(v6(nibbles), '2001:db8::1');
+  assert.equal(v6(nibbles.slice(1)), undefined);
+  assert.equal(v6(['10', ...nibbles.slice(1)]), undefined);
+  assert.equal(reverse(['4', '3', '2', '1', 'example', 'com']), undefined);
 });
 
 const externalNames: [text: string, kept: boolean][] = [

@@ -7,6 +7,16 @@ import { readCache } from './cache.ts';
 import type { DirectiveReader } from './directive.ts';
 import { readForward } from './forward.ts';
 import { readKubernetes } from './kubernetes.ts';
+import {
+  readAcl,
+  readAutopath,
+  readBufsize,
+  readErrors,
+  readHosts,
+  readLog,
+  readTemplate,
+} from './others.ts';
+import { readRewrite } from './rewrite.ts';
 import { readHealth, readPrometheus, readReady } from './pages.ts';
 
 type Readers = {
@@ -14,25 +24,29 @@ type Readers = {
 };
 
 export const readers: Readers = {
+  acl: readAcl,
+  autopath: readAutopath,
   bind: readBind,
+  bufsize: readBufsize,
   cache: readCache,
-  errors: (lines) => {
-    argumentsOf(onlyOne(lines), { max: 0 });
-    return {};
-  },
+  errors: readErrors,
   forward: readForward,
   health: readHealth,
+  hosts: readHosts,
   kubernetes: readKubernetes,
   loadbalance: (lines) => {
     argumentsOf(onlyOne(lines), { max: 0 });
     return { policy: 'round_robin' };
   },
+  log: readLog,
   loop: (lines, { zones }) => {
     argumentsOf(onlyOne(lines), { max: 0 });
     return { zone: zones[0] ?? parseName('.')! };
   },
   prometheus: readPrometheus,
   ready: readReady,
+  rewrite: readRewrite,
+  template: readTemplate,
 };
 
 /** Directives of CoreDNS that mean nothing here. */
