@@ -132,7 +132,7 @@ function keep(
   if (stage === 'kubernetes') keeper.keep(reply, { reads });
   // What other servers say may differ by these bits (D83).
   const differs = query.edns?.dnssecOk === true || (query.flags & FLAG.CD) !== 0;
-  if (stage === 'cache' && !differs) keeper.keep(reply, { reads, cached });
+  if (stage === 'cache' && cached !== undefined && !differs) keeper.keep(reply, { reads, cached });
 }
 
 /** Not yet synced, a denial is not worth keeping. */

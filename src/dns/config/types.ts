@@ -94,8 +94,33 @@ export type CacheSettings = {
   readonly zones: readonly Name[];
   readonly success: CacheHalf;
   readonly denial: CacheHalf;
-  /** How long a failure is kept. */
+  /** How long a failure is kept; 0: not at all. */
   readonly failureSeconds: number;
+  /** Hits have the TTL that the answer came with. */
+  readonly keepTtl?: boolean;
+  readonly prefetch?: PrefetchSettings;
+  readonly serveStale?: ServeStaleSettings;
+};
+
+/** An answer asked for often enough is fetched anew before it expires. */
+export type PrefetchSettings = {
+  /** So many hits, none more than `windowMs` after the one before. */
+  readonly hitsMin: number;
+  readonly windowMs: number;
+  /** So much of the TTL is left when it is fetched. */
+  readonly percentage: number;
+};
+
+/** An expired answer is better than none (RFC 8767). */
+export type ServeStaleSettings = {
+  readonly forMs: number;
+  /** Undefined: the stale answer is given at once and fetched anew behind it. */
+  readonly verifyTimeoutMs: number | undefined;
+  readonly ttlSeconds: number;
+  /** After a failure the next try waits so long. */
+  readonly recheckMs: number;
+  /** A good answer, even a stale one, comes before a denial. */
+  readonly preferPositive: boolean;
 };
 
 export type CacheHalf = {

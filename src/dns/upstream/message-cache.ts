@@ -6,12 +6,27 @@ import { encodeMessage } from '../wire/encode.ts';
 import { FLAG, RCODE, rcodeOf, TYPE, type Message, type ResourceRecord } from '../wire/message.ts';
 import { foldCase, isWithin } from '../wire/name.ts';
 
-type Entry = { readonly bytes: Uint8Array; readonly expiresAtMs: number };
-
 type Kind = 'success' | 'denial';
 
-/** `expiresAtMs` is monotonic. */
-type Hit = { readonly message: Message; readonly kind: Kind; readonly expiresAtMs: number };
+type Entry = {
+  readonly kind: Kind;
+  readonly bytes: Uint8Array;
+  /** What the records came with. */
+  readonly ttlSeconds: number;
+  /** Monotonic. */
+  readonly expiresAtMs: number;
+  /** A server failed: a good answer comes before it. */
+  readonly failure: boolean;
+  /** For prefetching: hits in a row, and when the last was. */
+  hits: number;
+  hitAtMs: number;
+  /** Somebody asks anew already, or did so in vain lately. */
+  refreshing: boolean;
+  retryAtMs: number;
+};
+
+/** A kept answer; `leftMs` is not above 0 where it is stale. */
+export type Hit = { readonly entry: Entry; readonly kind: Kind; readonly leftMs: number };
 
 /** In order of arrival, with the bytes of all together. */
 type Store = { readonly entries: Map<string, Entry>; bytes: number };
@@ -26,6 +41,8 @@ export class MessageCache {
   readonly hits = { success: 0, denial: 0 };
   misses = 0;
   evictions = 0;
+  prefetches = 0;
+  servedStale = 0;
 
   /** `now` counts milliseconds and never goes back. */
   constructor(settings: CacheSettings, now: () => number) {
@@ -38,23 +55,30 @@ export class MessageCache {
     return { success: success.entries.size, denial: denial.entries.size };
   }
 
-  /** The message with what is left of its TTL. */
+  /** What is kept for the question, fresh or as stale as may be served. */
   get(key: string): Hit | undefined {
     const now = this.#now();
-    for (const kind of ['denial', 'success'] as const) {
-      const store = this.#stores[kind];
-      const entry = store.entries.get(key);
-      if (entry === undefined) continue;
-      if (entry.expiresAtMs <= now) {
-        drop(store, key);
-        continue;
-      }
-      this.hits[kind] += 1;
-      const { bytes, expiresAtMs } = entry;
-      const message = withTtl(decodeMessage(bytes), Math.ceil((expiresAtMs - now) / 1000));
-      return { message, kind, expiresAtMs };
+    const [denial, success] = [this.#usable('denial', key, now), this.#usable('success', key, now)];
+    const first = this.#prefersSuccess(denial) ? (success ?? denial) : (denial ?? success);
+    if (first === undefined) {
+      this.misses += 1;
+      return undefined;
     }
-    this.misses += 1;
+    this.hits[first.kind] += 1;
+    return { entry: first, kind: first.kind, leftMs: first.expiresAtMs - now };
+  }
+
+  /** A denial is newer than a success beside it, but for a failure, which says nothing. */
+  #prefersSuccess(denial: Entry | undefined): boolean {
+    return denial?.failure === true || this.#settings.serveStale?.preferPositive === true;
+  }
+
+  #usable(kind: Kind, key: string, now: number): Entry | undefined {
+    const store = this.#stores[kind];
+    const entry = store.entries.get(key);
+    if (entry === undefined || entry.expiresAtMs > now) return entry;
+    if (entry.expiresAtMs + (this.#settings.serveStale?.forMs ?? 0) > now) return entry;
+    drop(store, key);
     return undefined;
   }
 
@@ -62,18 +86,22 @@ export class MessageCache {
   put(key: string, message: Message): Message {
     const life = lifeOf(message, this.#settings);
     if (life === undefined) return message;
-    const kept = withTtl(message, life.seconds);
+    const { kind, seconds, failure } = life;
+    const kept = withTtl(message, seconds);
     const name = foldCase(message.questions[0]!.name);
-    if (this.#settings[life.kind].disabled.some((zone) => isWithin(name, zone))) return kept;
-    const other = life.kind === 'success' ? 'denial' : 'success';
-    // A failure does not displace an answer that is still good.
-    if (life.failure && this.#isFresh('success', key)) return kept;
-    drop(this.#stores[other], key);
-    const store = this.#stores[life.kind];
+    if (seconds === 0 || this.#settings[kind].disabled.some((zone) => isWithin(name, zone))) {
+      return kept;
+    }
+    // A failure displaces no answer, and where stale answers count neither does a denial.
+    const keepsOther = failure || (kind === 'denial' && this.#settings.serveStale !== undefined);
+    if (!keepsOther) drop(this.#stores[kind === 'success' ? 'denial' : 'success'], key);
+    const store = this.#stores[kind];
     drop(store, key);
     const bytes = new Uint8Array(encodeMessage(kept));
-    this.#makeRoom(store, bytes.length, this.#settings[life.kind].entriesMax);
-    store.entries.set(key, { bytes, expiresAtMs: this.#now() + life.seconds * 1000 });
+    this.#makeRoom(store, bytes.length, this.#settings[kind].entriesMax);
+    const expiresAtMs = this.#now() + seconds * 1000;
+    const usage = { hits: 0, hitAtMs: 0, refreshing: false, retryAtMs: 0 };
+    store.entries.set(key, { kind, bytes, ttlSeconds: seconds, expiresAtMs, failure, ...usage });
     store.bytes += bytes.length;
     return kept;
   }
@@ -87,9 +115,41 @@ export class MessageCache {
     }
   }
 
-  #isFresh(kind: Kind, key: string): boolean {
-    return (this.#stores[kind].entries.get(key)?.expiresAtMs ?? 0) > this.#now();
+  /** Counts a hit, and says whether so many came that the answer is worth fetching before it expires. */
+  isWorthFetching({ entry, leftMs }: Hit): boolean {
+    const { prefetch } = this.#settings;
+    if (prefetch === undefined || prefetch.hitsMin === 0) return false;
+    const now = this.#now();
+    entry.hits = now - entry.hitAtMs > prefetch.windowMs ? 1 : entry.hits + 1;
+    entry.hitAtMs = now;
+    const leastMs = Math.ceil((entry.ttlSeconds * prefetch.percentage) / 100) * 1000;
+    return entry.hits >= prefetch.hitsMin && leftMs <= leastMs;
   }
+
+  /** Whether it is this caller's turn to ask anew; if so, it must say how that went. */
+  beginRefresh({ entry }: Hit): boolean {
+    if (entry.refreshing || this.#now() < entry.retryAtMs) return false;
+    entry.refreshing = true;
+    return true;
+  }
+
+  endRefresh({ entry }: Hit, succeeded: boolean): void {
+    entry.refreshing = false;
+    entry.retryAtMs = succeeded ? 0 : this.#now() + (this.#settings.serveStale?.recheckMs ?? 0);
+  }
+
+  /** The hits of an answer are those of the one that takes its place. */
+  passHits(from: Entry, key: string): void {
+    const entry = this.#stores[from.kind].entries.get(key);
+    if (entry === undefined) return;
+    entry.hits = from.hits;
+    entry.hitAtMs = from.hitAtMs;
+  }
+}
+
+/** The kept message, all records with this TTL. */
+export function messageIn({ entry }: Hit, ttlSeconds: number): Message {
+  return withTtl(decodeMessage(entry.bytes), ttlSeconds);
 }
 
 function drop(store: Store, key: string): void {
