@@ -58,7 +58,6 @@ export class Informer<T extends KubeObject> {
     const { promise, resolve } = Promise.withResolvers<void>();
     this.synced = promise;
     this.#settleSynced = resolve;
-    this.addIndex('namespace', (object) => [object.metadata.namespace ?? '']);
   }
 
   get hasSynced(): boolean {
@@ -95,9 +94,10 @@ export class Informer<T extends KubeObject> {
 
   /** Every object, or those of one namespace. */
   list(namespace?: string): T[] {
-    return namespace === undefined
-      ? [...this.#objects.values()]
-      : this.byIndex('namespace', namespace);
+    if (namespace === undefined) return [...this.#objects.values()];
+    // Made at the first call: many informers are never asked this.
+    this.addIndex('namespace', (object) => [object.metadata.namespace ?? '']);
+    return this.byIndex('namespace', namespace);
   }
 
   /** Objects can then be found by any of the texts `keysOf` gives for them. A known name is kept. */

@@ -1,7 +1,7 @@
 /** Fills the zone data from the API: Services, EndpointSlices, Namespaces, and pods if verified (D94). */
 import { resources, type Resource } from '../api/resources.ts';
 import type { KubeObject } from '../api/meta.ts';
-import type { EndpointSlice, Namespace, Pod, Service } from '../api/types.ts';
+import type { EndpointSlice, Namespace, Pod } from '../api/types.ts';
 import type { Client } from '../client/client.ts';
 import { Informer } from '../client/informer.ts';
 import type { Clock } from '../lib/clock.ts';
@@ -9,7 +9,8 @@ import { canonicalIp } from '../lib/ip.ts';
 import type { Logger } from '../lib/log.ts';
 import type { KubernetesSettings } from './config/types.ts';
 import type { DnsCounters } from './counters.ts';
-import { importEntry, serviceEntry, sliceEntry, type ServiceImport } from './zone/objects.ts';
+import { importEntry, serviceEntry, sliceEntry } from './zone/objects.ts';
+import type { ServiceEntry, SliceEntry } from './zone/objects.ts';
 import type { ZoneData } from './zone/zone-data.ts';
 
 export type Feed = {
@@ -56,37 +57,71 @@ function labelSelector({ labels }: KubernetesSettings): { labelSelector?: string
   return labels === undefined ? {} : { labelSelector: labels };
 }
 
-function serviceInformer(shared: Shared, { data, settings }: FeedOptions): Informer<Service> {
-  const services = new Informer<Service>({
+/**
+ * All that is held of an object: what an informer needs to tell versions apart, and what the data was
+ * given of it, so that nothing is held twice.
+ */
+type Held<T> = KubeObject & { readonly held: T };
+
+/** Makes the one from the other as the object arrives; what it made stays as it is. */
+function holding<T>(make: (object: never) => T): (object: Held<T>) => Held<T> {
+  return (object) => {
+    if ('held' in object) return object;
+    return { ...trimAll<KubeObject>(object), held: make(object) };
+  };
+}
+
+function serviceInformer(
+  shared: Shared,
+  { data, settings }: FeedOptions,
+): Informer<Held<ServiceEntry>> {
+  const services = new Informer<Held<ServiceEntry>>({
     ...shared,
     ...labelSelector(settings),
     resource: resources.services,
-    trim: trimService,
+    trim: holding(serviceEntry),
   });
   services.onChange((old, current) => {
     const { name, namespace = '' } = (current ?? old)!.metadata;
-    data.setService(namespace, name, current === undefined ? undefined : serviceEntry(current));
+    data.setService(namespace, name, current?.held);
   });
   return services;
 }
 
-function sliceInformer(shared: Shared, options: FeedOptions): Informer<EndpointSlice> {
+/** As `data` and as `imports` see a slice, and when the pods changed that made it so. */
+type HeldSlice = {
+  readonly own: SliceEntry | undefined;
+  readonly imported?: SliceEntry | undefined;
+  readonly triggeredAtMs?: number;
+};
+
+function sliceInformer(shared: Shared, options: FeedOptions): Informer<Held<HeldSlice>> {
   const { data, imports, settings, counters, clock } = options;
   const kept = {
     podNames: settings.endpointPodNames === true,
     zonal: settings.zonal === true,
   };
-  const slices = new Informer<EndpointSlice>({
+  const hold = (slice: EndpointSlice): HeldSlice => {
+    const triggeredAtMs = triggerTimeOf(slice);
+    return {
+      own: sliceEntry(slice, kept),
+      ...(imports && { imported: sliceEntry(slice, { ...kept, imported: true }) }),
+      ...(triggeredAtMs !== undefined && { triggeredAtMs }),
+    };
+  };
+  const slices = new Informer<Held<HeldSlice>>({
     ...shared,
     ...labelSelector(settings),
     resource: resources.endpointslices,
-    trim: trimSlice,
+    trim: holding(hold),
   });
   slices.onChange((old, current) => {
     const { name, namespace = '' } = (current ?? old)!.metadata;
-    data.setSlice(namespace, name, current && sliceEntry(current, kept));
-    imports?.setSlice(namespace, name, current && sliceEntry(current, { ...kept, imported: true }));
-    if (current !== undefined && slices.hasSynced) noteLatency(current, counters, clock);
+    data.setSlice(namespace, name, current?.held.own);
+    imports?.setSlice(namespace, name, current?.held.imported);
+    const triggeredAtMs = current?.held.triggeredAtMs;
+    if (triggeredAtMs === undefined || !slices.hasSynced) return;
+    counters.programmingSeconds.observe(Math.max(0, clock.now() - triggeredAtMs) / 1000);
   });
   return slices;
 }
@@ -139,45 +174,31 @@ const serviceImports: Resource = {
   singular: 'serviceimport',
 };
 
-function importInformer(shared: Shared, imports: ZoneData): Informer<ServiceImport> {
-  const informer = new Informer<ServiceImport>({ ...shared, resource: serviceImports });
+function importInformer(shared: Shared, imports: ZoneData): Informer<Held<ServiceEntry>> {
+  const informer = new Informer<Held<ServiceEntry>>({
+    ...shared,
+    resource: serviceImports,
+    trim: holding(importEntry),
+  });
   informer.onChange((old, current) => {
     const { name, namespace = '' } = (current ?? old)!.metadata;
-    imports.setService(namespace, name, current && importEntry(current));
+    imports.setService(namespace, name, current?.held);
   });
   return informer;
 }
 
 const triggerAnnotation = 'endpoints.kubernetes.io/last-change-trigger-time';
 
-/** From the change of the pods to here (D104). */
-function noteLatency(slice: EndpointSlice, counters: DnsCounters, clock: Clock): void {
-  const at = Date.parse(slice.metadata.annotations?.[triggerAnnotation] ?? '');
-  if (!Number.isNaN(at)) counters.programmingSeconds.observe(Math.max(0, clock.now() - at) / 1000);
+/** When the pods changed, from where the time to here is counted (D104). */
+function triggerTimeOf({ metadata }: EndpointSlice): number | undefined {
+  const at = Date.parse(metadata.annotations?.[triggerAnnotation] ?? '');
+  return Number.isNaN(at) ? undefined : at;
 }
 
 /** An informer needs only these to tell versions apart. */
 function trimAll<T extends KubeObject>({ metadata }: T): T {
   const { name, namespace, uid, resourceVersion } = metadata;
   return { metadata: { name, namespace, uid, resourceVersion } } as unknown as T;
-}
-
-function trimService(service: Service): Service {
-  const { type, clusterIP, clusterIPs, externalName, ports } = service.spec;
-  const spec = { type, clusterIP, clusterIPs, externalName, ports } as Service['spec'];
-  return { ...trimAll(service), spec };
-}
-
-/** The data has its own, smaller copy: the label and trigger time are read only on the way in. */
-function trimSlice(slice: EndpointSlice): EndpointSlice {
-  const kept = trimAll(slice);
-  const { labels, annotations } = slice.metadata;
-  const metadata = {
-    ...kept.metadata,
-    ...(labels && { labels }),
-    ...(annotations && { annotations }),
-  };
-  return { ...slice, metadata };
 }
 
 function trimPod(pod: Pod): Pod {

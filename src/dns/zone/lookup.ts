@@ -4,7 +4,15 @@ import { foldCase, isWithin, labelsOf, type Name } from '../wire/name.ts';
 import { find, type Found } from './find.ts';
 import { addressOfReverse, placeOf } from './grammar.ts';
 import { isAddressType, nameserversOf } from './nameservers.ts';
-import { aliasRecord, dedupe, internet, record, soaRecord, versionRecord } from './records.ts';
+import {
+  addressRecord,
+  aliasRecord,
+  dedupe,
+  internet,
+  record,
+  soaRecord,
+  versionRecord,
+} from './records.ts';
 import { serviceRecords } from './service-records.ts';
 import type { Zones } from './zones.ts';
 
@@ -135,7 +143,7 @@ function addressRecords(
     .map(({ address }) => address)
     .filter((address) => address !== undefined && address.type === type);
   return dedupe(addresses, (address) => address.text).map((address) =>
-    record(zones, owner, type, address.data),
+    addressRecord(zones, owner, address),
   );
 }
 

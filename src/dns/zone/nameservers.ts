@@ -2,7 +2,7 @@
 import { TYPE, type ResourceRecord } from '../wire/message.ts';
 import { foldCase, type Name } from '../wire/name.ts';
 import { addressOf, type Address } from './objects.ts';
-import { dedupe, nameserverName, record } from './records.ts';
+import { addressRecord, dedupe, nameserverName } from './records.ts';
 import { reverseFamily, type Zones } from './zones.ts';
 
 type Nameserver = { readonly name: Name; readonly addresses: readonly Address[] };
@@ -21,7 +21,7 @@ export function nameserversOf(
   const isReverse = reverseFamily(foldCase(zone)) !== undefined;
   const servers = nameservers(zones, isReverse ? zones.domain : zone);
   const glue = servers.flatMap(({ name, addresses }) =>
-    addresses.map((address) => record(zones, name, address.type, address.data)),
+    addresses.map((address) => addressRecord(zones, name, address)),
   );
   return { targets: dedupe(servers, ({ name }) => name).map(({ name }) => name), glue };
 }

@@ -1,16 +1,15 @@
 /** What DNS needs of Services and EndpointSlices, and nothing more: this is held for every object. */
 import type { KubeObject } from '../../api/meta.ts';
 import type { EndpointSlice, Service } from '../../api/types.ts';
-import { canonicalIp, familyOf, ipBytes } from '../../lib/ip.ts';
+import { canonicalIp, familyOf } from '../../lib/ip.ts';
 import { TYPE } from '../wire/message.ts';
 import { labelBytesMax, parseName, type Name } from '../wire/name.ts';
 
-/** An address as its record holds it. */
+/** An address; its bytes are made when a record is, they would take six times the room of the text. */
 export type Address = {
   readonly type: typeof TYPE.A | typeof TYPE.AAAA;
   /** Canonical text: equal addresses have equal text. */
   readonly text: string;
-  readonly data: readonly [Uint8Array];
 };
 
 /** Name and protocol in lower case. */
@@ -51,14 +50,14 @@ export function addressOf(text: string): Address | undefined {
   const canonical = canonicalIp(text);
   if (canonical === undefined) return undefined;
   const type = familyOf(canonical) === 'ipv4' ? TYPE.A : TYPE.AAAA;
-  return { type, text: canonical, data: [ipBytes(canonical)] };
+  return { type, text: canonical };
 }
 
 /** The part of a Service that DNS shows. */
 export function serviceEntry(service: Service): ServiceEntry {
   const { spec, metadata } = service;
-  const base = { namespace: metadata.namespace ?? '', name: metadata.name };
-  const ports = (spec.ports ?? []).map(portOf);
+  const base = { namespace: shared(metadata.namespace ?? ''), name: metadata.name };
+  const ports = portsOf(spec.ports ?? []);
   if (spec.type === 'ExternalName') {
     const target = hostNameOf(spec.externalName ?? '');
     return { ...base, kind: 'alias', addresses: [], ports, target };
@@ -93,6 +92,32 @@ export function importEntry({ metadata, spec }: ServiceImport): ServiceEntry {
 function hostNameOf(text: string): Name | undefined {
   if (text === '' || text === '.' || familyOf(text) !== undefined) return undefined;
   return parseName(text);
+}
+
+const texts = new Map<string, string>();
+const portLists = new Map<string, readonly Port[]>();
+/** Few are different, and then they are all that is held. */
+const sharedMax = 4096;
+
+/** The same text, held once: JSON brings a copy with each object. */
+function shared(text: string): string {
+  return held(texts, text, () => text);
+}
+
+function held<T>(known: Map<string, T>, key: string, make: () => T): T {
+  const found = known.get(key);
+  if (found !== undefined) return found;
+  if (known.size >= sharedMax) known.clear();
+  const made = make();
+  known.set(key, made);
+  return made;
+}
+
+/** Most Services have one of a few lists of ports. */
+function portsOf(ports: readonly { name?: string; protocol?: string; port?: number }[]) {
+  const list = ports.map(portOf);
+  const key = list.map(({ name, protocol, port }) => `${name}/${protocol}/${port}`).join(' ');
+  return held(portLists, key, () => list);
 }
 
 function portOf(port: { name?: string; protocol?: string; port?: number }): Port {
@@ -141,8 +166,9 @@ export function sliceEntry(
       endpoints.push({ host, address, target, ...(zone === undefined ? {} : { zone }) });
     }
   }
-  const ports = (slice.ports ?? []).filter((port) => port.port !== undefined).map(portOf);
-  const base = { namespace: slice.metadata.namespace ?? '', service, endpoints, ports };
+  const ports = portsOf((slice.ports ?? []).filter((port) => port.port !== undefined));
+  const namespace = shared(slice.metadata.namespace ?? '');
+  const base = { namespace, service, endpoints, ports };
   return cluster === undefined ? base : { ...base, cluster };
 }
 

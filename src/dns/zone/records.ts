@@ -1,6 +1,8 @@
 /** Records as the zones make them. */
+import { ipBytes } from '../../lib/ip.ts';
 import { CLASS, TYPE, type ResourceRecord } from '../wire/message.ts';
 import { under, type Name } from '../wire/name.ts';
+import type { Address } from './objects.ts';
 import type { Zones } from './zones.ts';
 
 /** The only class with data. */
@@ -14,6 +16,11 @@ export function record(
   data: ResourceRecord['data'],
 ): ResourceRecord {
   return { name, type, class: internet, ttl: zones.ttlSeconds, data };
+}
+
+/** An A or AAAA record. */
+export function addressRecord(zones: Zones, name: Name, { type, text }: Address): ResourceRecord {
+  return record(zones, name, type, [ipBytes(text)]);
 }
 
 export function aliasRecord(zones: Zones, name: Name, target: Name): ResourceRecord {

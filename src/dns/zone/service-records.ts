@@ -2,7 +2,7 @@
 import { TYPE, type ResourceRecord } from '../wire/message.ts';
 import { under, type Name } from '../wire/name.ts';
 import type { Item } from './find.ts';
-import { dedupe, record } from './records.ts';
+import { addressRecord, dedupe, record } from './records.ts';
 import type { Zones } from './zones.ts';
 
 /** One SRV per target and port, one address record per target and address. */
@@ -22,7 +22,7 @@ export function serviceRecords(
     record(zones, owner, TYPE.SRV, [srvNumbers(weight, item.port!), targetOf(item)]),
   );
   const glue = dedupe(items, (item) => `${targetOf(item)} ${item.address.text}`).map((item) =>
-    record(zones, targetOf(item), item.address.type, item.address.data),
+    addressRecord(zones, targetOf(item), item.address),
   );
   return { answers, glue };
 }

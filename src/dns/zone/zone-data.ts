@@ -11,7 +11,10 @@ function keyOf(namespace: string, name: string): string {
   return `${namespace}/${name}`;
 }
 
-const none: ReadonlySet<never> = new Set();
+const none: readonly never[] = [];
+
+/** One item as it is, more as a list: nearly all places have one, and there are as many as objects. */
+type Index<T> = Map<string, T | readonly T[]>;
 
 /** Who is told what changed, so that answers made from it are not given again. */
 export type ChangeListener = {
@@ -39,8 +42,8 @@ export class ZoneData {
   readonly #services = new Map<string, ServiceEntry>();
   readonly #servicesByAddress = new Map<string, ServiceEntry>();
   readonly #slices = new Map<string, SliceEntry>();
-  readonly #slicesByService = new Map<string, Set<SliceEntry>>();
-  readonly #slicesByAddress = new Map<string, Set<SliceEntry>>();
+  readonly #slicesByService: Index<SliceEntry> = new Map();
+  readonly #slicesByAddress: Index<SliceEntry> = new Map();
   readonly #namespaces = new Set<string>();
   /** Namespace of each pod by address; more than one where a host's network is shared. */
   readonly #podsByAddress = new Map<string, string[]>();
@@ -100,17 +103,17 @@ export class ZoneData {
     return this.#servicesByAddress.get(address);
   }
 
-  slicesOf(service: ServiceEntry): ReadonlySet<SliceEntry> {
+  slicesOf(service: ServiceEntry): readonly SliceEntry[] {
     const key = keyOf(service.namespace, service.name);
     this.#read('s', key);
-    return this.#slicesByService.get(key) ?? none;
+    return listAt(this.#slicesByService, key);
   }
 
   /** Every ready endpoint with this address. */
   endpointsAt(address: string): EndpointMatch[] {
     const found: EndpointMatch[] = [];
     this.#read('a', address);
-    for (const slice of this.#slicesByAddress.get(address) ?? none) {
+    for (const slice of listAt(this.#slicesByAddress, address)) {
       for (const endpoint of slice.endpoints) {
         if (endpoint.address?.text === address) found.push({ slice, endpoint });
       }
@@ -213,14 +216,24 @@ function addressesOf(slice: SliceEntry): Address[] {
   return slice.endpoints.map(({ address }) => address).filter((address) => address !== undefined);
 }
 
-function addTo<T>(map: Map<string, Set<T>>, key: string, item: T): void {
-  const items = map.get(key);
-  if (items === undefined) map.set(key, new Set([item]));
-  else items.add(item);
+function listAt<T extends object>(index: Index<T>, key: string): readonly T[] {
+  const found = index.get(key);
+  if (found === undefined) return none;
+  return isList(found) ? found : [found];
 }
 
-function removeFrom<T>(map: Map<string, Set<T>>, key: string, item: T): void {
-  const items = map.get(key);
-  items?.delete(item);
-  if (items?.size === 0) map.delete(key);
+function isList<T extends object>(items: T | readonly T[]): items is readonly T[] {
+  return Array.isArray(items);
+}
+
+function addTo<T extends object>(index: Index<T>, key: string, item: T): void {
+  const items = listAt(index, key);
+  if (items.includes(item)) return;
+  index.set(key, items.length === 0 ? item : [...items, item]);
+}
+
+function removeFrom<T extends object>(index: Index<T>, key: string, item: T): void {
+  const items = listAt(index, key).filter((other) => other !== item);
+  if (items.length === 0) index.delete(key);
+  else index.set(key, items.length === 1 ? items[0]! : items);
 }
