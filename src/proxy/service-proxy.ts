@@ -70,6 +70,8 @@ class ServiceProxy implements Proxy {
   #listed = false;
   #swept = false;
   #failures = 0;
+  /** When families that were refused are tried again; 0: at once. */
+  #retryAt = 0;
   #failureTold = false;
   /** What the sync that is under way took so far, by family. */
   readonly #spentMs = new Map<IpFamily, number>();
@@ -216,16 +218,18 @@ class ServiceProxy implements Proxy {
       const last = this.#dirty.size === 0;
       if (last && !this.#swept) this.#backend.sweep();
       const planningMs = this.#clock.monotonicMs() - startedAt;
-      const writes = this.#backend.commit((commit) => this.#count(commit, { planningMs, last }));
-      if (last) this.#finish(version);
-      else this.#pacer.ask();
+      const count = (commit: FamilyCommit) => this.#count(commit, { planningMs, last });
+      this.#retryFailing(count);
+      const writes = this.#backend.commitEach(count);
+      if (!last) this.#pacer.ask();
+      else if (this.#backend.failing.length < this.#families.length) this.#finish(version);
       const sent = this.#backend.takeTraffic();
       if (writes > 0 && sent !== undefined) {
         this.#tell({ services, writes, sent, version, since, startedAt });
       }
       this.#healthPorts.apply();
       this.#flows.clean(this.#backend.tables.map((table) => table.program));
-      this.#failures = 0;
+      this.#settleFailing();
     } catch (error) {
       this.#recover(error);
     }
@@ -234,7 +238,7 @@ class ServiceProxy implements Proxy {
   /** Plans dirty Services until a commit is full; says how many. */
   #fill(): number {
     if (!this.#backend.isOpen) {
-      this.#backend.open();
+      this.#backend.openEach((commit) => this.#countFailure(commit));
       this.#rangesChanged = true;
       this.#swept = false;
       this.#full = true;
@@ -287,6 +291,10 @@ class ServiceProxy implements Proxy {
     this.#options.observer?.synced(failed ? { ...sync, error } : sync);
   }
 
+  #countFailure(commit: FamilyCommit): void {
+    if (commit.error !== undefined) this.#count(commit, { planningMs: 0, last: false });
+  }
+
   #tellHealthPort(key: string, port: number, found: string): void {
     const service = this.#services.get(key);
     if (service === undefined) return;
@@ -316,16 +324,56 @@ class ServiceProxy implements Proxy {
     this.#options.onSync?.(this.lastSync);
   }
 
-  /** Reads the kernel again and tries once more, later each time. */
-  #recover(error: unknown): void {
+  /**
+   * A family that was refused is tried again, later each time; the other goes on meanwhile (P136).
+   */
+  #retryFailing(count: (commit: FamilyCommit) => void): void {
+    if (this.#backend.failing.length === 0 || this.#clock.monotonicMs() < this.#retryAt) return;
+    // Until it is known how it went.
+    this.#retryAt = 0;
+    for (const { service, error } of this.#backend.retry(count)) this.#tellRefused(service, error);
+  }
+
+  /** When the next try is due: each takes twice as long as the last one. */
+  #settleFailing(): void {
+    const now = this.#clock.monotonicMs();
+    if (this.#backend.failing.length === 0) {
+      this.#failures = 0;
+      this.#retryAt = 0;
+      return;
+    }
+    if (this.#retryAt === 0) this.#retryAt = now + this.#nextRetryMs();
+    this.#pacer.ask(this.#retryAt - now);
+  }
+
+  #nextRetryMs(): number {
     this.#failures += 1;
     const longestMs = this.#options.syncPeriodMs ?? RETRY_MS_MAX;
-    const delayMs = Math.min(longestMs, RETRY_MS * 2 ** (this.#failures - 1));
-    this.#options.log.error({ error: messageOf(error), retryMs: delayMs }, 'sync failed');
+    return Math.min(longestMs, RETRY_MS * 2 ** (this.#failures - 1));
+  }
+
+  /** The kernel refuses what this Service needs; all others are served. */
+  #tellRefused(key: string, error: unknown): void {
+    const found = messageOf(error);
+    this.#options.log.error({ service: key, error: found }, 'rules of a Service refused');
+    const service = this.#services.get(key);
+    if (service === undefined) return;
+    const message = `node ${this.#options.nodeName} keeps the rules it had: ${found}`;
+    this.#events.record(resources.services, service, {
+      type: 'Warning',
+      reason: 'RulesRefused',
+      message,
+    });
+  }
+
+  /** Reads the kernel again and tries once more, later each time. */
+  #recover(error: unknown): void {
+    const retryMs = this.#nextRetryMs();
+    this.#options.log.error({ error: messageOf(error), retryMs }, 'sync failed');
     if (!this.#failureTold) this.#tellFailure(error);
     this.#backend.close();
-    this.#pacer.pause(Math.min(delayMs, FAILED_PAUSE_MS));
-    this.#pacer.ask(delayMs);
+    this.#pacer.pause(Math.min(retryMs, FAILED_PAUSE_MS));
+    this.#pacer.ask(retryMs);
   }
 
   /** It failed before any family could be committed. */

@@ -6,7 +6,7 @@ import type { Logger } from '../../lib/log.ts';
 import type { ServicePlan } from '../../plan/types.ts';
 import { tableOf } from './layout.ts';
 import { DEFAULT_SETTINGS, type RuleSettings } from './rules.ts';
-import { FamilyTable } from './table.ts';
+import { FamilyTable, type RefusedService } from './table.ts';
 
 export type NftablesOptions = {
   readonly log: Logger;
@@ -30,6 +30,9 @@ export class NftablesBackend {
   #connection: NftConnection | undefined;
   /** The generation after our last commit. */
   #generation = 0;
+  /** Families whose last commit was refused, and why; they wait for `retry`. */
+  readonly #failing = new Map<FamilyTable, unknown>();
+  #swept = false;
 
   constructor(options: NftablesOptions) {
     const { settings = DEFAULT_SETTINGS } = options;
@@ -58,10 +61,33 @@ export class NftablesBackend {
     }
   }
 
+  /**
+   * As `open`, but a family whose table cannot be taken over only counts as failing. Throws when
+   * that is every family.
+   */
+  openEach(tell?: (commit: FamilyCommit) => void): void {
+    this.close();
+    const connection = new NftConnection();
+    this.#connection = connection;
+    this.#generation = connection.generation().id;
+    for (const table of this.tables) {
+      this.#guard(table, tell, () => {
+        table.open(connection);
+        return 0;
+      });
+    }
+    if (this.#failing.size < this.tables.length) return;
+    const [first] = this.#failing.values();
+    this.close();
+    throw first;
+  }
+
   /** Forgets the kernel; the rules stay. */
   close(): void {
     this.#connection?.[Symbol.dispose]();
     this.#connection = undefined;
+    this.#failing.clear();
+    this.#swept = false;
   }
 
   [Symbol.dispose](): void {
@@ -70,7 +96,16 @@ export class NftablesBackend {
 
   /** Writes that a commit would make now. */
   get pendingCount(): number {
-    return this.tables.reduce((sum, table) => sum + table.pendingCount, 0);
+    return this.#working.reduce((sum, table) => sum + table.pendingCount, 0);
+  }
+
+  /** Families that wait for `retry`. */
+  get failing(): readonly IpFamily[] {
+    return [...this.#failing.keys()].map(({ family }) => family);
+  }
+
+  get #working(): FamilyTable[] {
+    return this.tables.filter((table) => !this.#failing.has(table));
   }
 
   setRanges(ranges: { podCidrs: readonly string[]; serviceCidrs: readonly string[] }): void {
@@ -83,42 +118,87 @@ export class NftablesBackend {
     plan: ServicePlan | undefined,
     onFlows?: (family: IpFamily, keys: readonly string[]) => void,
   ): void {
-    for (const { family, program } of this.tables) {
-      const keys = program.setService(service, plan);
-      if (keys.length > 0) onFlows?.(family, keys);
+    for (const table of this.tables) {
+      const keys = table.setService(service, plan);
+      if (keys.length > 0) onFlows?.(table.family, keys);
     }
   }
 
   /** Deletes what no Service asked for since `open`. */
   sweep(): void {
+    this.#swept = true;
     for (const { program } of this.tables) program.sweep();
   }
 
   /**
    * Writes what differs, one transaction per family; returns how much that was. One family's
-   * failure does not keep the other from being written (P136). `tell` hears of each of them.
+   * failure does not keep the other from being written (P136), and is thrown in the end. `tell`
+   * hears of each of them.
    */
   commit(tell?: (commit: FamilyCommit) => void): number {
+    const writes = this.commitEach(tell);
+    for (const error of this.#failing.values()) throw error;
+    return writes;
+  }
+
+  /** As `commit`, but a family that is refused is left for `retry`. */
+  commitEach(tell?: (commit: FamilyCommit) => void): number {
     const connection = this.#connection;
     if (connection === undefined) return 0;
-    let writes = 0;
-    let failure: unknown;
-    for (const table of this.tables) {
-      const { family } = table;
-      const start = performance.now();
-      const durationMs = () => performance.now() - start;
-      try {
-        const written = table.commit(connection);
-        if (written > 0) this.#generation = nextGeneration(this.#generation);
-        writes += written;
-        tell?.({ family, durationMs: durationMs() });
-      } catch (error) {
-        this.#log.error({ family, error: messageOf(error) }, 'commit refused');
-        tell?.({ family, durationMs: durationMs(), error });
-        failure ??= error;
-      }
+    return this.#working.reduce(
+      (sum, table) => sum + this.#guard(table, tell, () => this.#counted(table.commit(connection))),
+      0,
+    );
+  }
+
+  /**
+   * Reads the tables of failing families anew and writes what differs. If that is refused once
+   * more, the Services that the kernel refuses are left out, and named.
+   */
+  retry(tell?: (commit: FamilyCommit) => void): RefusedService[] {
+    const connection = this.#connection;
+    const refused: RefusedService[] = [];
+    if (connection === undefined) return refused;
+    for (const table of this.#failing.keys()) {
+      this.#guard(table, tell, () => {
+        table.open(connection);
+        if (this.#swept) table.program.sweep();
+        try {
+          return this.#counted(table.commit(connection));
+        } catch {
+          const outcome = table.commitByHalves(connection, () => this.#counted(1));
+          refused.push(...outcome.refused);
+          return outcome.writes;
+        }
+      });
     }
-    if (failure !== undefined) throw failure;
+    return refused;
+  }
+
+  /** Keeps one family's failure to itself. */
+  #guard(
+    table: FamilyTable,
+    tell: ((commit: FamilyCommit) => void) | undefined,
+    act: () => number,
+  ): number {
+    const { family } = table;
+    const start = performance.now();
+    try {
+      const writes = act();
+      this.#failing.delete(table);
+      tell?.({ family, durationMs: performance.now() - start });
+      return writes;
+    } catch (error) {
+      this.#failing.set(table, error);
+      this.#log.error({ family, error: messageOf(error) }, 'commit refused');
+      tell?.({ family, durationMs: performance.now() - start, error });
+      return 0;
+    }
+  }
+
+  /** Every commit of ours is a generation. */
+  #counted(writes: number): number {
+    if (writes > 0) this.#generation = nextGeneration(this.#generation);
     return writes;
   }
 

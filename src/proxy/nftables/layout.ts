@@ -12,6 +12,7 @@ import {
   type NftSet,
   type Transaction,
 } from '../../kernel/nftables/index.ts';
+import { WorldError } from '../../lib/errors.ts';
 import type { IpFamily } from '../../lib/ip.ts';
 import { parseChainName } from './classes.ts';
 import type { SetName } from './program.ts';
@@ -85,8 +86,10 @@ export function inspect(connection: NftConnection, context: RuleContext): Inspec
   const { family } = context;
   const of = tableOf(family);
   const tables = connection.tables(of.family);
-  const exists = tables.some((table) => table.name === TABLE);
-  if (!exists) return { isNew: true, repairs: createAll(context), classChains: new Set() };
+  const found = tables.find((table) => table.name === TABLE);
+  if (found?.owner !== undefined) throw ownedError(of.family, found.owner);
+  if (found === undefined)
+    return { isNew: true, repairs: createAll(context), classChains: new Set() };
   const chains = connection.chains(of);
   if (!setsAreSound(connection, family) || !chainsAreSound(chains, context)) {
     const drop = deleteTable({ family: of.family, name: TABLE });
@@ -106,6 +109,14 @@ export function inspect(connection: NftConnection, context: RuleContext): Inspec
     if (one) classChains.add(name);
   }
   return { isNew: false, repairs: repairs.flat(), classChains };
+}
+
+/** Only the owner may change such a table, and it goes when its socket is closed. */
+function ownedError(family: string, owner: number): WorldError {
+  return new WorldError(
+    'TABLE_OWNED',
+    `Cannot use table "${TABLE}" (${family}): the process with netlink port ${owner} owns it`,
+  );
 }
 
 /** A chain and its rules. */

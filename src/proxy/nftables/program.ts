@@ -94,6 +94,11 @@ export class FamilyProgram {
     return this.#claims.winner(key);
   }
 
+  /** The last plan of a Service, as far as it concerns this family. */
+  plan(service: string): ServicePlan | undefined {
+    return this.#plans.get(service);
+  }
+
   /** Every claim that lost to another Service. */
   clashes(): Clash[] {
     return this.#claims.clashes();

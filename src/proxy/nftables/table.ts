@@ -8,7 +8,9 @@ import {
   type NftConnection,
   type Transaction,
 } from '../../kernel/nftables/index.ts';
+import { NetlinkError } from '../../kernel/netlink/netlink-error.ts';
 import type { IpFamily } from '../../lib/ip.ts';
+import type { ServicePlan } from '../../plan/types.ts';
 import { chainName } from './classes.ts';
 import { createChainWithRules, inspect, tableOf } from './layout.ts';
 import type { ElementTable } from './element-tables.ts';
@@ -20,7 +22,21 @@ import {
   type ProgramChanges,
   type SetName,
 } from './program.ts';
+import { missingFeatures, notSupported } from './requirements.ts';
 import { classRules, type RuleContext } from './rules.ts';
+
+/** A Service whose change the kernel refuses, and what it answered. */
+export type RefusedService = { readonly service: string; readonly error: unknown };
+
+type Change = {
+  readonly service: string;
+  readonly before: ServicePlan | undefined;
+  readonly after: ServicePlan | undefined;
+};
+
+/** A chain that is in use cannot be deleted (P126). */
+const ERRNO_EBUSY = 16;
+const CHAIN_PAUSE_MS = 1000;
 
 export class FamilyTable {
   readonly family: IpFamily;
@@ -28,6 +44,12 @@ export class FamilyTable {
   readonly #context: RuleContext;
   /** Messages that mend what we found, sent with the first commit. */
   #repairs: Transaction = [];
+  /** The first commit makes the table. */
+  #isNew = false;
+  /** What the kernel has of the Services that changed since the last commit. */
+  readonly #before = new Map<string, ServicePlan | undefined>();
+  /** Chains that are still in use are not asked to go before this, on the monotonic clock. */
+  #chainsNotBeforeMs = 0;
 
   constructor(context: RuleContext, random: () => number) {
     this.#context = context;
@@ -39,6 +61,7 @@ export class FamilyTable {
   open(connection: NftConnection): void {
     const found = inspect(connection, this.#context);
     this.#repairs = found.repairs;
+    this.#isNew = found.isNew;
     const elements = new Map<SetName, ElementTable>();
     if (!found.isNew) {
       for (const name of SET_NAMES) elements.set(name, this.#read(connection, name));
@@ -51,12 +74,96 @@ export class FamilyTable {
     return this.program.pendingCount;
   }
 
+  /** Puts one Service's plan in the place of its last one, as the program does. */
+  setService(service: string, plan: ServicePlan | undefined): string[] {
+    if (!this.#before.has(service)) this.#before.set(service, this.program.plan(service));
+    return this.program.setService(service, plan);
+  }
+
   /** Writes what differs in one transaction; returns how much that was. */
   commit(connection: NftConnection): number {
-    const changes = this.program.take();
+    const writes = this.#write(connection);
+    this.#before.clear();
+    return writes;
+  }
+
+  /**
+   * Writes what differs when the kernel has refused it as a whole: Services that changed are left
+   * out by halves, until those are found that it refuses. They keep the rules they had. Throws
+   * when it is none of them.
+   */
+  commitByHalves(
+    connection: NftConnection,
+    onCommit: () => void,
+  ): { writes: number; refused: RefusedService[] } {
+    const suspects = this.#withdrawChanges();
+    const refused: RefusedService[] = [];
+    let writes = 0;
+    const write = () => {
+      const written = this.#write(connection);
+      if (written > 0) onCommit();
+      writes += written;
+    };
+    write();
+    const attempt = (changes: readonly Change[]) => {
+      for (const { service, after } of changes) this.program.setService(service, after);
+      try {
+        write();
+      } catch (error) {
+        for (const { service, before } of changes) this.program.setService(service, before);
+        const [first] = changes;
+        if (changes.length === 1 && first) {
+          refused.push({ service: first.service, error });
+          return;
+        }
+        const middle = changes.length >> 1;
+        attempt(changes.slice(0, middle));
+        attempt(changes.slice(middle));
+      }
+    };
+    if (suspects.length > 0) attempt(suspects);
+    this.#before.clear();
+    return { writes, refused };
+  }
+
+  /** Takes back every change that leaves less to write without it. */
+  #withdrawChanges(): Change[] {
+    const suspects: Change[] = [];
+    for (const [service, before] of this.#before) {
+      const after = this.program.plan(service);
+      const pending = this.program.pendingCount;
+      this.program.setService(service, before);
+      if (this.program.pendingCount < pending) suspects.push({ service, before, after });
+      else this.program.setService(service, after);
+    }
+    return suspects;
+  }
+
+  #write(connection: NftConnection): number {
+    const all = this.program.take();
+    const mayDelete = performance.now() >= this.#chainsNotBeforeMs;
+    const changes = mayDelete ? all : { ...all, deleteChains: [] };
+    try {
+      return this.#send(connection, changes);
+    } catch (error) {
+      const busy = error instanceof NetlinkError && error.errno === ERRNO_EBUSY;
+      if (!busy || changes.deleteChains.length === 0) throw error;
+      // Kernels before 6.2 notice only after a commit that nothing leads to a chain any more.
+      this.#chainsNotBeforeMs = performance.now() + CHAIN_PAUSE_MS;
+      return this.#send(connection, { ...changes, deleteChains: [] });
+    }
+  }
+
+  #send(connection: NftConnection, changes: ProgramChanges): number {
     const transaction = [...this.#repairs, ...this.#messages(changes)];
     if (transaction.length === 0) return 0;
-    connection.apply(transaction, { tried: `program the Service rules of ${this.family}` });
+    try {
+      connection.apply(transaction, { tried: `program the Service rules of ${this.family}` });
+    } catch (error) {
+      const missing = this.#isNew ? missingFeatures(connection, this.family) : [];
+      throw notSupported(missing) ?? error;
+    }
+    this.#isNew = false;
     this.program.confirm(changes);
     const writes =
       this.#repairs.length +
