@@ -34,6 +34,7 @@ beforeEach(() => execFileSync('nft', ['flush', 'ruleset']));
 function openBackend(): NftablesBackend {
   const backend = new NftablesBackend({ log, random: () => Math.floor(Math.random() * 2 ** 32) });
   backend.open();
+  backend.sweep();
   return backend;
 }
 
