@@ -63,7 +63,12 @@ async function runUntilSignal(
     removeKubeProxy(log);
   };
   running = await startProcess({ config, credentials, version, log, onReady });
-  await running.started;
+  try {
+    await running.started;
+  } catch (error) {
+    await running.stop();
+    throw error;
+  }
   if (file === undefined) return;
   const onChange = () => {
     log.info({ file }, 'the configuration changed: starting anew with it');
