@@ -250,13 +250,24 @@ class ServiceProxy implements Proxy {
     for (const key of this.#dirty) {
       if (this.#backend.pendingCount >= WRITES_PER_COMMIT) break;
       this.#dirty.delete(key);
+      this.#take(key);
+      services += 1;
+    }
+    return services;
+  }
+
+  /** A Service that cannot be planned keeps what it had, and does not hold up the others. */
+  #take(key: string): void {
+    try {
       const plan = this.#plan(key);
       this.#backend.setService(key, plan, (family, keys) => this.#flows.note(family, keys));
       this.#healthPorts.set(key, plan?.healthCheck);
       this.#options.observer?.planned(key, plan);
-      services += 1;
+    } catch (error) {
+      this.#options.log.error({ service: key, error: messageOf(error) }, 'cannot plan a Service');
+      const message = `node ${this.#options.nodeName} cannot plan this Service: ${messageOf(error)}`;
+      this.#tellService(key, 'FailedToPlanService', message);
     }
-    return services;
   }
 
   #plan(key: string) {
@@ -296,10 +307,13 @@ class ServiceProxy implements Proxy {
   }
 
   #tellHealthPort(key: string, port: number, found: string): void {
+    const message = `node ${this.#options.nodeName} failed to start healthcheck "${key}" on port ${port}: ${found}`;
+    this.#tellService(key, 'FailedToStartServiceHealthcheck', message);
+  }
+
+  #tellService(key: string, reason: string, message: string): void {
     const service = this.#services.get(key);
     if (service === undefined) return;
-    const message = `node ${this.#options.nodeName} failed to start healthcheck "${key}" on port ${port}: ${found}`;
-    const reason = 'FailedToStartServiceHealthcheck';
     this.#events.record(resources.services, service, { type: 'Warning', reason, message });
   }
 

@@ -311,7 +311,9 @@ test('[P139] [P140] metrics of what has happened', async () => {
   const stamp = new Date().toISOString();
   await world.kubectl(
     '',
-    ...['annotate', 'endpointslice', 'web-ipv4'],
+    'annotate',
+    'endpointslice',
+    'web-ipv4',
     `endpoints.kubernetes.io/last-change-trigger-time=${stamp}`,
   );
   const programming = 'kubeproxy_network_programming_duration_seconds';

@@ -58,7 +58,7 @@ function cleanIptables(connection: NftConnection, family: 'ip' | 'ip6'): string[
       ...ours.map((name) => deleteChain({ family, table, name })),
     ];
     connection.apply(transaction, { tried: `remove kube-proxy's chains from table "${table}"` });
-    return [`${ours.length} chains of kube-proxy in table ${family} ${table}`];
+    return [`${ours.length} of kube-proxy's chains from table ${family} ${table}`];
   });
 }
 
