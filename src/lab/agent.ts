@@ -5,6 +5,7 @@ import { resources } from '../api/resources.ts';
 import type { Service } from '../api/types.ts';
 import { createHttpClient } from '../client/http-client.ts';
 import { Informers } from '../client/informer.ts';
+import { keepHeapSmall } from '../lib/heap.ts';
 import { createLogger } from '../lib/log.ts';
 import { formatHostPort } from '../lib/ip.ts';
 import { startNodeAgent } from '../node/agent.ts';
@@ -24,6 +25,7 @@ const serverPatienceMs = 1000;
 
 /** Runs until a signal ends the process; pods and rules stay. */
 export async function runAgent(paths: LabPaths, name: string, version: string): Promise<void> {
+  keepHeapSmall();
   const lab = readLab(paths);
   const node = findNode(lab, name);
   const files = keyFiles(paths);

@@ -2,7 +2,7 @@
 import type { Endpoint, EndpointSlice, Protocol } from '../api/types.ts';
 import type { IpFamily } from '../lib/ip.ts';
 import { normalIpOf } from './address.ts';
-import { targetKey, type NodeFacts, type Target } from './types.ts';
+import type { NodeFacts, Target } from './types.ts';
 
 /** What one Service port asks of the slices. */
 export type EndpointQuery = {
@@ -76,21 +76,24 @@ function hinted(
 }
 
 function collect(slices: readonly EndpointSlice[], query: EndpointQuery): Candidate[] {
-  const found = new Map<string, Candidate>();
+  /** By port, then address: a key made of both would be a new text for each endpoint. */
+  const found = new Map<number, Map<string, Candidate>>();
   const addressType = query.family === 'ipv4' ? 'IPv4' : 'IPv6';
   for (const slice of slices.toSorted(byName)) {
     if (slice.addressType !== addressType) continue;
     for (const port of portNumbers(slice, query)) {
+      const ofPort = found.get(port) ?? new Map<string, Candidate>();
+      found.set(port, ofPort);
       for (const endpoint of slice.endpoints ?? []) {
         const candidate = candidateOf(endpoint, port, query);
         if (candidate === undefined) continue;
-        const key = targetKey(candidate.target);
-        const known = found.get(key);
-        if (known === undefined || rank(candidate) > rank(known)) found.set(key, candidate);
+        const { address } = candidate.target;
+        const known = ofPort.get(address);
+        if (known === undefined || rank(candidate) > rank(known)) ofPort.set(address, candidate);
       }
     }
   }
-  return [...found.values()].sort(byAddress);
+  return [...found.values()].flatMap((ofPort) => [...ofPort.values()]).sort(byAddress);
 }
 
 /** Usually one number; two while a named targetPort is being changed (P13). */
@@ -117,10 +120,13 @@ function candidateOf(
     ready: conditions?.ready ?? true,
     serving: conditions?.serving ?? true,
     terminating: conditions?.terminating ?? false,
-    zones: hints?.forZones?.map((zone) => zone.name) ?? [],
-    nodes: hints?.forNodes?.map((node) => node.name) ?? [],
+    zones: hints?.forZones?.map((zone) => zone.name) ?? NONE,
+    nodes: hints?.forNodes?.map((node) => node.name) ?? NONE,
   };
 }
+
+/** One for all: there may be a quarter of a million endpoints. */
+const NONE: readonly string[] = [];
 
 /** Of two copies of one endpoint the local one counts, then the more usable one (P12). */
 function rank(candidate: Candidate): number {

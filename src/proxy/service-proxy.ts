@@ -19,13 +19,14 @@ import { NftablesBackend, type FamilyCommit } from './nftables/backend.ts';
 import { DEFAULT_SETTINGS } from './nftables/rules.ts';
 import { NodeWatch, type NodeChange } from './node-watch.ts';
 import { Pacer } from './pacer.ts';
+import { slimService } from './slim-service.ts';
 import { slimSlice } from './slim-slice.ts';
 import { StaleFlows } from './stale-flows.ts';
 import type { Traffic } from '../kernel/nftables/index.ts';
 import type { FlowCleaning, Proxy, ProxyOptions, Sync } from './options.ts';
 
 /** More writes than this are split, so that no commit holds the kernel's lock for long (X3). */
-const WRITES_PER_COMMIT = 10_000;
+const WRITES_PER_COMMIT = 5000;
 /** How often the kernel's generation is compared with ours; repairs a foreign flush (< 1 s). */
 const WATCH_MS = 800;
 /** Comparing takes at most a tenth of the time. */
@@ -168,10 +169,8 @@ class ServiceProxy implements Proxy {
   #serviceInformer(): Informer<Service> {
     const { informers, client, log } = this.#options;
     const resource = resources.services;
-    return (
-      informers?.of<Service>(resource) ??
-      new Informer({ client, resource, log, clock: this.#clock })
-    );
+    const own = { client, resource, log, clock: this.#clock, trim: slimService };
+    return informers?.of<Service>(resource) ?? new Informer<Service>(own);
   }
 
   // ---- news

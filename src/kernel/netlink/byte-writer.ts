@@ -81,6 +81,17 @@ export class ByteWriter {
     for (let index = 0; index < bytes.length; index += 1) target[at + index] = bytes[index]!;
   }
 
+  /** The bytes of hex text in lower case. */
+  hex(text: string): void {
+    const at = this.#grow(text.length >> 1);
+    const target = this.#bytes;
+    for (let index = 0; index < text.length >> 1; index += 1) {
+      const high = text.charCodeAt(index * 2);
+      const low = text.charCodeAt(index * 2 + 1);
+      target[at + index] = (digit(high) << 4) | digit(low);
+    }
+  }
+
   /** Text with its closing NUL, as netlink strings travel. */
   text(value: string): void {
     this.raw(TEXT.encode(value));
@@ -131,4 +142,9 @@ export class ByteWriter {
     }
     return at;
   }
+}
+
+/** '0'-'9' are 48-57, 'a'-'f' 97-102. */
+function digit(code: number): number {
+  return code < 58 ? code - 48 : code - 87;
 }

@@ -41,15 +41,20 @@ const COMMENT = 0;
 const LIST_BYTES_MAX = 60_000;
 
 /** One element. Keys and data are bytes as `encodeKey` makes them. */
-export type Element = {
+export type Element = ElementOf<Uint8Array>;
+
+/** The same in hex text, for whoever has so many that arrays would be a burden. */
+export type HexElement = ElementOf<string>;
+
+type ElementOf<Bytes> = {
   /** Empty for the element that stands for every key that has none (`catchAll`). */
-  readonly key: Uint8Array;
+  readonly key: Bytes;
   /** The last key of a range over several parts (both ends count). */
-  readonly keyEnd?: Uint8Array;
+  readonly keyEnd?: Bytes;
   /** For a set with ranges of one part: the first key past the range that came before. */
   readonly intervalEnd?: boolean;
   readonly catchAll?: boolean;
-  readonly data?: Uint8Array;
+  readonly data?: Bytes;
   readonly verdict?: Verdict;
   readonly timeoutMs?: number;
   /** What is left of the timeout. */
@@ -57,27 +62,29 @@ export type Element = {
   readonly comment?: string;
 };
 
+type Elements = Iterable<ElementOf<Uint8Array | string>>;
+
 /** Which set, and its `id` when it is anonymous and made in the same transaction. */
 export type ElementsOf = SetRef & { readonly setId?: number };
 
 /** `nft add element <family> <table> <set> { … }`: fine for those that are there already. */
-export function addElements(set: ElementsOf, elements: Iterable<Element>): Message[] {
+export function addElements(set: ElementsOf, elements: Elements): Message[] {
   return elementMessages({ type: NFT_MSG_NEWSETELEM, flags: NLM_F_CREATE }, set, elements);
 }
 
 /** `nft create element …`: refused when one is there. */
-export function createElements(set: ElementsOf, elements: Iterable<Element>): Message[] {
+export function createElements(set: ElementsOf, elements: Elements): Message[] {
   const flags = NLM_F_CREATE | NLM_F_EXCL;
   return elementMessages({ type: NFT_MSG_NEWSETELEM, flags }, set, elements);
 }
 
 /** `nft delete element …`: refused when one is not there. */
-export function deleteElements(set: ElementsOf, elements: Iterable<Element>): Message[] {
+export function deleteElements(set: ElementsOf, elements: Elements): Message[] {
   return elementMessages({ type: NFT_MSG_DELSETELEM, flags: 0 }, set, elements);
 }
 
 /** `nft destroy element …`: fine for those that are not there (kernel >= 6.3). */
-export function destroyElements(set: ElementsOf, elements: Iterable<Element>): Message[] {
+export function destroyElements(set: ElementsOf, elements: Elements): Message[] {
   return elementMessages({ type: NFT_MSG_DESTROYSETELEM, flags: 0 }, set, elements);
 }
 
@@ -146,7 +153,7 @@ function decodeElement(attrs: Attributes): Element {
 function elementMessages(
   head: { type: number; flags: number },
   set: ElementsOf,
-  elements: Iterable<Element>,
+  elements: Elements,
 ): Message[] {
   const writer = new ByteWriter(4096);
   const ends: number[] = [];
@@ -181,7 +188,7 @@ function writeHead(writer: ByteWriter, set: ElementsOf): void {
   writeU32(writer, NFTA_SET_ELEM_LIST_SET_ID, set.setId);
 }
 
-function writeElement(writer: ByteWriter, element: Element): void {
+function writeElement(writer: ByteWriter, element: ElementOf<Uint8Array | string>): void {
   const start = writer.open(NFTA_LIST_ELEM | NLA_F_NESTED);
   const flags =
     (element.intervalEnd === true ? NFT_SET_ELEM_INTERVAL_END : 0) |
@@ -205,10 +212,11 @@ function writeElement(writer: ByteWriter, element: Element): void {
   writer.close(start);
 }
 
-function writeValue(writer: ByteWriter, type: number, value: Uint8Array): void {
+function writeValue(writer: ByteWriter, type: number, value: Uint8Array | string): void {
   const outer = writer.open(type | NLA_F_NESTED);
   const inner = writer.open(NFTA_DATA_VALUE);
-  writer.raw(value);
+  if (typeof value === 'string') writer.hex(value);
+  else writer.raw(value);
   writer.close(inner);
   writer.close(outer);
 }

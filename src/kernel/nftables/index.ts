@@ -19,7 +19,7 @@ export {
   destroyElements,
   flushSet,
 } from './elements.ts';
-export type { Element, ElementsOf } from './elements.ts';
+export type { Element, ElementsOf, HexElement } from './elements.ts';
 export { CT_STATE, CT_STATUS } from './expressions/ct.ts';
 export { FIB_TYPE } from './expressions/fib.ts';
 export { formatExpression, sameExpressions } from './expressions/index.ts';

@@ -5,6 +5,7 @@ import {
   deleteElements,
   flushChain,
   type Element,
+  type HexElement,
   type NftConnection,
   type Transaction,
 } from '../../kernel/nftables/index.ts';
@@ -193,8 +194,8 @@ export class FamilyTable {
   #elementMessages(mirror: Mirror): Transaction {
     const set = { ...tableOf(this.family), set: mirror.name };
     const name = mirror.name as SetName;
-    const gone: Element[] = [];
-    const come: Element[] = [];
+    const gone: HexElement[] = [];
+    const come: HexElement[] = [];
     for (const { key, before, after } of mirror.changes()) {
       if (before !== undefined) gone.push(elementOf(name, key, ''));
       if (after !== undefined) come.push(elementOf(name, key, after));
@@ -213,19 +214,13 @@ export class FamilyTable {
   }
 }
 
-function elementOf(set: SetName, key: string, data: string): Element {
+function elementOf(set: SetName, key: string, data: string): HexElement {
   if (set === 'ranges') {
     const middle = key.length / 2;
-    return {
-      key: Uint8Array.fromHex(key.slice(0, middle)),
-      keyEnd: Uint8Array.fromHex(key.slice(middle)),
-    };
+    return { key: key.slice(0, middle), keyEnd: key.slice(middle) };
   }
-  const bytes = Uint8Array.fromHex(key);
-  if (data === '') return { key: bytes };
-  return set === 'classes'
-    ? { key: bytes, verdict: { kind: 'goto', chain: data } }
-    : { key: bytes, data: Uint8Array.fromHex(data) };
+  if (data === '') return { key };
+  return set === 'classes' ? { key, verdict: { kind: 'goto', chain: data } } : { key, data };
 }
 
 function keyOf(element: Element): string {

@@ -2,6 +2,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { release } from 'node:os';
 import { messageOf } from '../../lib/errors.ts';
+import { keepHeapSmall } from '../../lib/heap.ts';
 import { createLogger, type Logger } from '../../lib/log.ts';
 import { cleanUp } from './cleanup.ts';
 import { watchConfig } from './config-watch.ts';
@@ -48,6 +49,7 @@ async function runUntilSignal(
 ): Promise<void> {
   const { version, flags, config: file } = options;
   log.info({ version, node: nodeNameOf(config), mode: config.mode }, 'starting');
+  keepHeapSmall();
   // Bad input is found before anything is touched.
   const credentials = await loadCredentials(config);
   setUpMachine(config, log);
