@@ -54,19 +54,23 @@ const optionsKept = new Set([3, 9, 10, 11, 12]);
 /** More options than this are not sent back: an echo must not fill the reply. */
 const optionBytesMax = 512;
 
+/** TC, RD, RA, AD and CD. */
+const bitsKept = 0x03b0;
+const opcodeBits = 0x7800;
+
 /** Never throws: what cannot be read is refused or dropped. */
 export function parseQuery(packet: Uint8Array): Parsed {
   if (packet.length < headerBytes) return { kind: 'drop' };
   const cursor = cursorOver(packet);
   const [id, flags] = [readU16(cursor), readU16(cursor)];
   if ((flags & FLAG.QR) !== 0) return { kind: 'drop' };
-  const refuse = (rcode: number, keep: number, question?: Question): Parsed => {
-    return { kind: 'refuse', id, flags: flags & keep, rcode, question };
+  const refuse = (rcode: number, question?: Question): Parsed => {
+    // A format error answers as to a plain query (D70); all else of the header comes back as it was.
+    const kept = rcode === RCODE.FORMERR ? bitsKept : bitsKept | opcodeBits;
+    return { kind: 'refuse', id, flags: flags & kept, rcode, question };
   };
   const opcode = opcodeOf({ flags });
-  if (opcode !== OPCODE.QUERY && opcode !== OPCODE.NOTIFY) {
-    return refuse(RCODE.NOTIMP, 0x7800 | FLAG.RD);
-  }
+  if (opcode !== OPCODE.QUERY && opcode !== OPCODE.NOTIFY) return refuse(RCODE.NOTIMP);
   const counts = {
     qd: readU16(cursor),
     an: readU16(cursor),
@@ -74,10 +78,10 @@ export function parseQuery(packet: Uint8Array): Parsed {
     ar: readU16(cursor),
   };
   if (counts.qd !== 1 || counts.an > 1 || counts.ns > 1 || counts.ar > 2) {
-    return refuse(RCODE.FORMERR, FLAG.RD);
+    return refuse(RCODE.FORMERR);
   }
   // A header that promises a question which is not there (D71).
-  if (packet.length === headerBytes) return refuse(RCODE.SERVFAIL, 0x7800 | FLAG.RD);
+  if (packet.length === headerBytes) return refuse(RCODE.SERVFAIL);
   let question: Question | undefined;
   try {
     question = readQuestion(cursor);
@@ -85,7 +89,7 @@ export function parseQuery(packet: Uint8Array): Parsed {
     return { kind: 'query', query: { id, flags, question, edns } };
   } catch (error) {
     if (!(error instanceof DecodeError)) throw error;
-    return refuse(RCODE.FORMERR, 0x7800 | FLAG.RD, question);
+    return refuse(RCODE.FORMERR, question);
   }
 }
 
@@ -93,9 +97,11 @@ function readEdns(
   cursor: Cursor,
   counts: { an: number; ns: number; ar: number },
 ): Edns | undefined {
-  for (let skip = counts.an + counts.ns; skip > 0; skip -= 1) readRecord(cursor);
+  // Records that are counted and not there are overlooked, as CoreDNS does.
+  const more = () => cursor.at < cursor.bytes.length;
+  for (let skip = counts.an + counts.ns; skip > 0 && more(); skip -= 1) readRecord(cursor);
   let edns: Edns | undefined;
-  for (let left = counts.ar; left > 0; left -= 1) {
+  for (let left = counts.ar; left > 0 && more(); left -= 1) {
     const record = readRecord(cursor);
     if (record.type !== TYPE.OPT) continue;
     // RFC 6891 §6.1.1: a second OPT, or one that is not at the root, is a format error.

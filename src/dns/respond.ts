@@ -185,8 +185,14 @@ function optOf(edns: Edns, { flags, extendedError }: Answer): ResourceRecord {
 /** A reply of the server itself (D64). */
 function error(query: Query, rcode: number): Buffer {
   const reply = message(query, failure(rcode & 0xf, { stage: 'server' }));
-  const opt = query.edns === undefined ? [] : [replyOpt(query.edns, rcode)];
+  const opt = query.edns === undefined ? [] : [replyOpt(ednsOf(query.edns, rcode), rcode)];
   return encodeMessage({ ...reply, additionals: opt });
+}
+
+/** What a version we do not know says about sizes and options is not ours to repeat (D73). */
+function ednsOf(edns: Edns, rcode: number): Edns {
+  if (rcode !== RCODE.BADVERS) return edns;
+  return { udpBytes: 0, version: 0, dnssecOk: false, options: new Uint8Array(0) };
 }
 
 function refusal(parsed: Parsed & { kind: 'refuse' }): Buffer {

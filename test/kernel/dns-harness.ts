@@ -253,8 +253,9 @@ export async function startUpstream(
     queries.push(query);
     const reply = answer(query, transport);
     if (reply === undefined) return undefined;
-    const { id, questions } = query;
-    return packet.encode({ type: 'response', id, questions, ...reply });
+    const { id } = query;
+    const encoded = packet.encode({ type: 'response', id, questions: [], ...reply });
+    return reply.questions === undefined ? withQuestion(encoded, bytes) : encoded;
   };
   const udp = createSocket('udp4');
   udp.on('message', (bytes, from) => {
@@ -280,6 +281,14 @@ export async function startUpstream(
       tcp.close();
     },
   };
+}
+
+/** The question as it came, byte for byte: a decoder does not keep every name as it was. */
+function withQuestion(reply: Buffer, query: Uint8Array): Buffer {
+  let end = 12;
+  while (query[end] !== 0) end += 1 + query[end]!;
+  reply.writeUInt16BE(1, 4);
+  return Buffer.concat([reply.subarray(0, 12), query.subarray(12, end + 5), reply.subarray(12)]);
 }
 
 /** The four bits of an rcode where dns-packet wants its flags. */

@@ -72,16 +72,22 @@ function answer(ask: Ask, owned: { readonly reverse: 'ipv4' | 'ipv6' | undefined
 function answerApex({ zones, question, zone }: Ask): Outcome {
   if (question.type === TYPE.SOA) return records([soaRecord(zones, zone)]);
   if (question.type === TYPE.NS) {
+    if (zones.strictCoredns && isRespelled(zone)) return empty;
     const { targets, glue } = nameserversOf(zones, zone);
     const answers = targets.map((name) => record(zones, question.name, TYPE.NS, [name]));
-    return records(answers, glue);
+    return notEmpty(answers, glue);
   }
   return question.type === TYPE.TXT && zones.strictCoredns ? missing : empty;
 }
 
+/** CoreDNS knows its own NS names in lower case only (D36). */
+function isRespelled(zone: Name): boolean {
+  return zone !== foldCase(zone);
+}
+
 function answerVersion({ zones, question }: Ask): Outcome {
   if (question.type === TYPE.TXT) return records([versionRecord(question.name)]);
-  return isAddressType(question.type) && zones.strictCoredns ? missing : empty;
+  return zones.strictCoredns ? missing : empty;
 }
 
 /** Only a PTR has an answer; all else is a name error, which may be passed on upstream (D58). */
@@ -100,9 +106,12 @@ function reverseTargets(zones: Zones, address: string): Name[] {
     return [zones.nameOfService(service, zones.domain)];
   const names = zones.data.endpointsAt(address).flatMap(({ slice, endpoint }) => {
     const owner = zones.data.service(slice.namespace, slice.service);
-    if (owner === undefined || owner.kind === 'alias') return [];
-    if (!isShown(zones, owner.namespace)) return [];
-    return [zones.nameOfEndpoint(owner, endpoint.host, zones.domain)];
+    // CoreDNS does not look whether the name it gives is one.
+    const exists = owner !== undefined && owner.kind !== 'alias';
+    if (!exists && !zones.strictCoredns) return [];
+    if (!isShown(zones, slice.namespace)) return [];
+    const key = { namespace: slice.namespace, name: slice.service };
+    return [zones.nameOfEndpoint(key, endpoint.host, zones.domain)];
   });
   return dedupe(names, (name) => name);
 }
@@ -115,6 +124,10 @@ function isShown(zones: Zones, namespace: string): boolean {
 function answerCluster(ask: Ask): Outcome {
   const { zones, question, zone, labels } = ask;
   const place = placeOf(labels, zones);
+  if (zones.strictCoredns && place.kind === 'nameserver') {
+    const { type } = question;
+    if (isRespelled(zone) || type === TYPE.TXT || type === TYPE.PTR) return missing;
+  }
   const found = find(zones, place, zone);
   if (found.kind === 'missing') return missing;
   const { type } = question;

@@ -18,7 +18,7 @@ export function nameserversOf(
   zone: Name,
 ): { targets: Name[]; glue: ResourceRecord[] } {
   // Names of Services stand in the cluster domain only, also for the reverse zones.
-  const isReverse = reverseFamily(foldCase(zone)) !== undefined;
+  const isReverse = !zones.strictCoredns && reverseFamily(foldCase(zone)) !== undefined;
   const servers = nameservers(zones, isReverse ? zones.domain : zone);
   const glue = servers.flatMap(({ name, addresses }) =>
     addresses.map((address) => addressRecord(zones, name, address)),
@@ -36,7 +36,9 @@ function nameservers(zones: Zones, zone: Name): Nameserver[] {
   const own = zones.localAddresses();
   zones.data.noteOther();
   const servers = own.flatMap((address) => serversAt(zones, address, zone));
-  if (servers.length > 0) return dedupe(servers, serverKey);
+  // CoreDNS has none when nothing but slices without a Service know its address.
+  const isKnown = () => own.some((address) => zones.data.endpointsAt(address).length > 0);
+  if (servers.length > 0 || (zones.strictCoredns && isKnown())) return dedupe(servers, serverKey);
   const addresses = own.map(addressOf).filter((address) => address !== undefined);
   return [{ name: nameserverName(zone), addresses }];
 }

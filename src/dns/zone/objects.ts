@@ -12,8 +12,12 @@ export type Address = {
   readonly text: string;
 };
 
-/** Name and protocol in lower case. */
-export type Port = { readonly name: string; readonly protocol: string; readonly port: number };
+/** Name and protocol in lower case. A slice's port may have no number: it stands for all. */
+export type Port = {
+  readonly name: string;
+  readonly protocol: string;
+  readonly port: number | undefined;
+};
 
 export type ServiceEntry = {
   readonly namespace: string;
@@ -124,7 +128,7 @@ function portOf(port: { name?: string; protocol?: string; port?: number }): Port
   return {
     name: (port.name ?? '').toLowerCase(),
     protocol: (port.protocol ?? 'TCP').toLowerCase(),
-    port: port.port ?? 0,
+    port: port.port,
   };
 }
 
@@ -166,7 +170,7 @@ export function sliceEntry(
       endpoints.push({ host, address, target, ...(zone === undefined ? {} : { zone }) });
     }
   }
-  const ports = portsOf((slice.ports ?? []).filter((port) => port.port !== undefined));
+  const ports = portsOf(slice.ports ?? []);
   const namespace = shared(slice.metadata.namespace ?? '');
   const base = { namespace, service, endpoints, ports };
   return cluster === undefined ? base : { ...base, cluster };

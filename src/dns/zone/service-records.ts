@@ -12,8 +12,9 @@ export function serviceRecords(
   found: { readonly base: Name; readonly items: readonly Item[] },
 ): { answers: ResourceRecord[]; glue: ResourceRecord[] } {
   const items = found.items.filter(({ port }) => port !== undefined);
-  // Counted before duplicates go: two families halve the weight of the one record (D16, D32).
-  const weight = Math.max(1, Math.floor(100 / items.length));
+  // Counted before duplicates and those without a port go: two families halve the weight of the one
+  // record (D16, D32).
+  const weight = Math.max(1, Math.floor(100 / found.items.length));
   const targetOf = ({ host, cluster }: Item) => {
     if (host === '') return found.base;
     return under(host, cluster === undefined ? found.base : under(cluster, found.base));

@@ -17,6 +17,8 @@ export type PodRecords = 'disabled' | 'insecure' | 'verified';
 
 export type OwnedZone = { readonly name: Name; readonly reverse: 'ipv4' | 'ipv6' | undefined };
 
+type ServiceKey = Pick<ServiceEntry, 'namespace' | 'name'>;
+
 export type Zones = {
   readonly data: ZoneData;
   /** The cluster domain, folded: the zone that PTR records point into (D2). */
@@ -36,8 +38,8 @@ export type Zones = {
   readonly multicluster: boolean;
   /** This server's own addresses, for NS records (D34). */
   readonly localAddresses: () => readonly string[];
-  nameOfService(service: ServiceEntry, zone: Name): Name;
-  nameOfEndpoint(service: ServiceEntry, host: string, zone: Name): Name;
+  nameOfService(service: ServiceKey, zone: Name): Name;
+  nameOfEndpoint(service: ServiceKey, host: string, zone: Name): Name;
 };
 
 export type ZoneOptions = {

@@ -1,0 +1,117 @@
+/** Where our answer differs from CoreDNS's on purpose: docs/decisions/0006 and 0024 tell why. */
+import type { Question } from './questions.ts';
+import { types } from './questions.ts';
+import type { Seen } from './reply.ts';
+
+export type Case = {
+  readonly question: Question;
+  readonly ours: Seen;
+  readonly theirs: Seen;
+  /** Whether other names are forwarded. */
+  readonly outside: boolean;
+};
+
+type Rule = { readonly item: string; readonly applies: (given: Case) => boolean };
+
+/** Not even `strict-coredns` copies these. */
+const always: readonly Rule[] = [
+  {
+    item: 'without an upstream other names are refused',
+    applies: ({ ours, theirs, outside }) =>
+      !outside && !isOwn(theirs) && rcode(ours) === 5 && rcode(theirs) === 2,
+  },
+  {
+    item: 'D66: no data of class IN for another class',
+    applies: ({ question, ours, outside }) => outside && question.class !== 1 && rcode(ours) === 5,
+  },
+  {
+    item: 'D73: an unknown EDNS version is told before an unknown class',
+    applies: ({ question, theirs }) =>
+      question.class !== 1 && (question.edns?.version ?? 0) !== 0 && rcode(theirs) === 5,
+  },
+  {
+    item: 'D9: the SOA spells ns.dns as the question for it does',
+    applies: ({ question, ours, theirs }) =>
+      question.labels[0]?.toLowerCase() === 'ns' && folded(ours) === folded(theirs),
+  },
+  {
+    item: 'a question cut before its class is a format error, not one of class 0',
+    applies: ({ question, ours, theirs }) =>
+      question.damage?.kind === 'cut' && rcode(ours) === 1 && theirs.answers.length === 0,
+  },
+  {
+    item: 'D28: host names of endpoints make one alias, and only where there is no address',
+    applies: ({ ours, theirs }) => aliases(theirs) > 0 && aliases(theirs) > aliases(ours),
+  },
+  {
+    item: 'an ExternalName Service over this server makes no alias to nothing',
+    applies: ({ theirs }) => theirs.answers.some((line) => line.includes('CNAME <nil>')),
+  },
+  {
+    item: 'PTR of an address in a slice of no Service: CoreDNS cannot write its own answer',
+    applies: ({ question, theirs }) => question.type === types.PTR && theirs.header === 'silence',
+  },
+  {
+    item: 'labels left of a full IPv6 reverse name make it another name',
+    applies: ({ question, ours, theirs }) =>
+      question.labels.length > 34 && rcode(ours) === 3 && theirs.answers.length > 0,
+  },
+  {
+    item: 'NOTIFY is not forwarded',
+    applies: ({ question, ours, outside }) => outside && question.opcode === 4 && rcode(ours) === 5,
+  },
+  {
+    item: 'D90b: a cut upstream reply is fetched whole',
+    applies: ({ ours, theirs, outside }) => outside && theirs.truncated && !ours.truncated,
+  },
+];
+
+/** What `strict-coredns` brings back. */
+const usual: readonly Rule[] = [
+  {
+    item: 'D33e, D39, D40: a name with names below it exists, and one that has records',
+    applies: ({ ours, theirs }) =>
+      rcode(ours) === 0 && rcode(theirs) === 3 && ours.answers.length === 0,
+  },
+  {
+    item: 'D36: NS names in any case',
+    applies: ({ question, ours }) => isRespelled(question) && ours.answers.length > 0,
+  },
+  {
+    item: 'D34: the names of NS records exist',
+    applies: ({ question, ours }) =>
+      (question.type === types.NS || question.labels[0]?.toLowerCase() === 'ns') &&
+      ours.answers.length > 0,
+  },
+  {
+    item: 'D55: a PTR names a Service that exists',
+    applies: ({ question, theirs }) => question.type === types.PTR && theirs.answers.length > 0,
+  },
+];
+
+/** The decision that makes the difference right; undefined: it is a fault. */
+export function decisionFor(given: Case, { strict }: { strict: boolean }): string | undefined {
+  const rules = strict ? always : [...always, ...usual];
+  return rules.find(({ applies }) => applies(given))?.item;
+}
+
+function rcode({ header }: Seen): number {
+  return Number(/rcode=(\d+)/.exec(header)?.[1] ?? -1);
+}
+
+function folded(seen: Seen): string {
+  return JSON.stringify(seen).toLowerCase();
+}
+
+function aliases({ answers }: Seen): number {
+  return answers.filter((line) => / CNAME /.test(line)).length;
+}
+
+/** By the question as it was read. */
+function isOwn({ header }: Seen): boolean {
+  return /[. ](cluster\.local|in-addr\.arpa|ip6\.arpa)\. type/i.test(header);
+}
+
+function isRespelled({ labels }: Question): boolean {
+  return labels.some((label) => /[A-Z]/.test(label));
+}
