@@ -4,6 +4,7 @@ import { isIP } from 'node:net';
 import http2, { type ClientHttp2Session, type OutgoingHttpHeaders } from 'node:http2';
 import tls, { type TLSSocket } from 'node:tls';
 import { limits } from '../lib/limits.ts';
+import { createExecSource, type ExecIdentity, type ExecPlugin } from './exec-credentials.ts';
 
 /** Who we are and whom we believe; everything PEM text. */
 export type Credentials = {
@@ -11,6 +12,11 @@ export type Credentials = {
   readonly ca?: string;
   readonly cert?: string;
   readonly key?: string;
+  /** Where the two came from: read again at each new connection, since such files are renewed. */
+  readonly certFile?: string;
+  readonly keyFile?: string;
+  /** A command that gives token or certificate. */
+  readonly exec?: ExecPlugin;
   readonly token?: string;
   /** Read again every minute: a mounted token is replaced before it runs out. */
   readonly tokenFile?: string;
@@ -22,7 +28,9 @@ export type Credentials = {
 
 export type Connection = {
   /** The headers that say who we are. */
-  headers(): OutgoingHttpHeaders;
+  headers(): Promise<OutgoingHttpHeaders>;
+  /** The server does not believe us: what can be got anew is. */
+  refused(): void;
   /** Sends a request; settles when the answer's head is here. */
   open(
     headers: OutgoingHttpHeaders,
@@ -54,18 +62,31 @@ export function createConnection(options: ConnectionOptions): Connection {
   let closed = false;
   let failures = 0;
   const token = tokenSource(options);
+  const exec = options.exec && createExecSource(options.exec);
+  let identity: ExecIdentity | undefined;
   const current = (): ClientHttp2Session => {
     if (closed) throw new Error('the client is closed');
     if (session === undefined || session.closed || session.destroyed) {
       const patienceMs = Math.min(connectTimeoutMsMax, connectTimeoutMs * 2 ** failures);
       failures += 1;
-      session = connect(options, patienceMs);
+      session = connect({ ...options, ...certificate(options, identity) }, patienceMs);
       session.once('connect', () => (failures = 0));
     }
     return session;
   };
   return {
-    headers: () => bearer(token()),
+    async headers() {
+      if (exec === undefined) return bearer(token.read());
+      const next = await exec.current();
+      // A certificate belongs to a connection.
+      if (next.cert !== identity?.cert) session?.close();
+      identity = next;
+      return bearer(next.token);
+    },
+    refused() {
+      exec?.forget();
+      token.forget();
+    },
     open: (headers, request) => openStream(current(), headers, request),
     close() {
       closed = true;
@@ -74,20 +95,37 @@ export function createConnection(options: ConnectionOptions): Connection {
   };
 }
 
+/** What a file says now, where the identity came from files. */
+function certificate(
+  { certFile, keyFile }: Credentials,
+  identity: ExecIdentity | undefined,
+): Pick<Credentials, 'cert' | 'key'> {
+  if (identity?.cert !== undefined && identity.key !== undefined) {
+    return { cert: identity.cert, key: identity.key };
+  }
+  if (certFile === undefined || keyFile === undefined) return {};
+  return { cert: readFileSync(certFile, 'utf8'), key: readFileSync(keyFile, 'utf8') };
+}
+
 function bearer(token: string | undefined): OutgoingHttpHeaders {
   return token === undefined ? {} : { authorization: `Bearer ${token}` };
 }
 
-function tokenSource({ token, tokenFile }: Credentials): () => string | undefined {
-  if (tokenFile === undefined) return () => token;
+type TokenSource = { readonly read: () => string | undefined; readonly forget: () => void };
+
+function tokenSource({ token, tokenFile }: Credentials): TokenSource {
+  if (tokenFile === undefined) return { read: () => token, forget() {} };
   let text = '';
   let readAt = -Infinity;
-  return () => {
-    if (performance.now() - readAt > tokenLifeMs) {
-      text = readFileSync(tokenFile, 'utf8').trim();
-      readAt = performance.now();
-    }
-    return text;
+  return {
+    read() {
+      if (performance.now() - readAt > tokenLifeMs) {
+        text = readFileSync(tokenFile, 'utf8').trim();
+        readAt = performance.now();
+      }
+      return text;
+    },
+    forget: () => (readAt = -Infinity),
   };
 }
 

@@ -233,9 +233,19 @@ const badFiles: { name: string; text: string; found: RegExp }[] = [
     found: /it has no user "u"$/,
   },
   {
-    name: 'a plug-in',
+    name: 'a plug-in of no version',
     text: '{current-context: a, contexts: [{name: a, context: {cluster: c, user: u}}], clusters: [{name: c, cluster: {server: "https://x"}}], users: [{name: u, user: {exec: {}}}]}',
-    found: /user "u" gets its credentials from a plug-in$/,
+    found: /its exec plug-in has the apiVersion ""$/,
+  },
+  {
+    name: 'a plug-in without a command',
+    text: '{current-context: a, contexts: [{name: a, context: {cluster: c, user: u}}], clusters: [{name: c, cluster: {server: "https://x"}}], users: [{name: u, user: {exec: {apiVersion: client.authentication.k8s.io/v1}}}]}',
+    found: /its exec plug-in names no command$/,
+  },
+  {
+    name: 'an auth-provider',
+    text: '{current-context: a, contexts: [{name: a, context: {cluster: c, user: u}}], clusters: [{name: c, cluster: {server: "https://x"}}], users: [{name: u, user: {auth-provider: {name: gcp}}}]}',
+    found: /user "u" has an auth-provider, which Kubernetes no longer has$/,
   },
 ];
 for (const { name, text, found } of badFiles) {

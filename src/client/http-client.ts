@@ -183,10 +183,10 @@ async function open(
   options: HttpClientOptions,
   request: Request,
 ): Promise<OpenStream> {
-  const headers = connection.headers();
   const body = request.body === undefined ? undefined : JSON.stringify(request.body);
-  const attempt = async () =>
-    await connection.open(
+  const attempt = async () => {
+    const headers = await connection.headers();
+    const opened = await connection.open(
       {
         ...headers,
         ':method': request.method,
@@ -202,10 +202,14 @@ async function open(
         ...(request.signal && { signal: request.signal }),
       },
     );
+    if (opened.status === 401) connection.refused();
+    return opened;
+  };
   const send = () => (options.onRequest ? told(attempt, request, options) : attempt());
   try {
     return await send();
   } catch (error) {
+    if (error instanceof WorldError) throw error;
     if (request.method === 'GET' && request.signal?.aborted !== true) {
       return await send().catch((again: unknown) => {
         throw unreachable(options.server, again);

@@ -3,6 +3,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { UserError, messageOf } from '../lib/errors.ts';
 import { formatHostPort } from '../lib/ip.ts';
+import type { ExecPlugin } from './exec-credentials.ts';
 import type { HttpClientOptions } from './http-client.ts';
 
 /** Where a pod finds its identity (the service-account volume). */
@@ -23,7 +24,14 @@ type User = {
   'client-key-data'?: string;
   token?: string;
   tokenFile?: string;
-  exec?: unknown;
+  exec?: {
+    apiVersion?: string;
+    command?: string;
+    args?: string[] | null;
+    env?: { name: string; value: string }[] | null;
+    provideClusterInfo?: boolean;
+    installHint?: string;
+  };
   'auth-provider'?: unknown;
 };
 type Kubeconfig = {
@@ -53,14 +61,39 @@ export async function loadKubeconfig(path: string, context?: string): Promise<Lo
     throw bad(path, `it has no user "${chosen.user}"`);
   }
   const user = known?.user ?? {};
-  if (user.exec !== undefined || user['auth-provider'] !== undefined) {
-    throw bad(path, `user "${chosen.user}" gets its credentials from a plug-in`, 'Use a token');
+  if (user['auth-provider'] !== undefined) {
+    const found = `user "${chosen.user}" has an auth-provider, which Kubernetes no longer has`;
+    throw bad(path, found, 'Use exec, or a token');
   }
   return {
     server: cluster.server,
     namespace: chosen.namespace ?? 'default',
     ...clusterTrust(path, cluster),
     ...userIdentity(path, user),
+    ...(user.exec === undefined ? {} : { exec: execPlugin(path, user.exec, cluster) }),
+  };
+}
+
+/** A command with a slash in it is relative to the kubeconfig, as files are. */
+function execPlugin(path: string, exec: NonNullable<User['exec']>, cluster: Cluster): ExecPlugin {
+  const { apiVersion = '', command = '', args, env, installHint } = exec;
+  if (!/^client\.authentication\.k8s\.io\/v1(?:beta1)?$/.test(apiVersion)) {
+    throw bad(path, `its exec plug-in has the apiVersion "${apiVersion}"`);
+  }
+  if (command === '') throw bad(path, 'its exec plug-in names no command');
+  const { 'certificate-authority-data': ca, 'tls-server-name': serverName } = cluster;
+  const told = {
+    server: cluster.server,
+    ...(ca === undefined ? {} : { 'certificate-authority-data': ca }),
+    ...(serverName === undefined ? {} : { 'tls-server-name': serverName }),
+  };
+  return {
+    apiVersion,
+    command: command.includes('/') ? resolve(dirname(path), command) : command,
+    args: args ?? [],
+    env: Object.fromEntries((env ?? []).map(({ name, value }) => [name, value])),
+    ...(exec.provideClusterInfo === true ? { cluster: told } : {}),
+    ...(installHint === undefined ? {} : { installHint }),
   };
 }
 
@@ -78,9 +111,15 @@ function userIdentity(path: string, user: User): Partial<HttpClientOptions> {
   const cert = pem(path, user['client-certificate-data'], user['client-certificate']);
   const key = pem(path, user['client-key-data'], user['client-key']);
   const tokenFile = user.tokenFile;
+  const files = [user['client-certificate'], user['client-key']].map(
+    (file) => file && resolve(dirname(path), file),
+  );
+  const inline = user['client-certificate-data'] ?? user['client-key-data'];
+  const [certFile, keyFile] = inline === undefined ? files : [];
   return {
     ...(cert === undefined ? {} : { cert }),
     ...(key === undefined ? {} : { key }),
+    ...(certFile && keyFile ? { certFile, keyFile } : {}),
     ...(user.token === undefined ? {} : { token: user.token }),
     ...(tokenFile === undefined ? {} : { tokenFile: resolve(dirname(path), tokenFile) }),
   };
