@@ -197,7 +197,9 @@ class Controller implements BalancerController {
     const made = await this.#options.client.patch<Service>(
       resources.services,
       keyOf(service),
-      { metadata: { uid, resourceVersion, finalizers } },
+      {
+        metadata: { uid, resourceVersion, finalizers: finalizers.length === 0 ? null : finalizers },
+      },
       { type: 'merge' },
     );
     // The last finalizer of a deleted Service takes it along: the watch tells of that.

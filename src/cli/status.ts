@@ -1,7 +1,7 @@
 import { labPaths } from '../lab/paths.ts';
 import { runWhereLabLives } from '../lab/rights.ts';
 import { listLabs, readLab } from '../lab/state.ts';
-import { labStatus, type LabStatus } from '../lab/status.ts';
+import { labStatus, type BalancerStatus, type LabStatus } from '../lab/status.ts';
 
 /** `fairlead status` */
 export async function status(options: { name?: string; json?: boolean }): Promise<void> {
@@ -45,6 +45,19 @@ function statusText(lab: LabStatus): string {
     `Lab "${lab.name}": ${lab.apiProblem === undefined ? `API at ${lab.api}` : `the API at ${lab.api} does not answer: ${lab.apiProblem}`}`,
     ...table,
     `  pods: ${lab.pods.ready} of ${lab.pods.total} ready; memory of everything: ${megabytes(lab.pssBytes)}`,
+    ...(lab.balancer === undefined ? [] : balancerText(lab.balancer)),
     `  export KUBECONFIG=${lab.kubeconfig}`,
   ].join('\n');
+}
+
+function balancerText({ kind, ips, cidrs, addresses }: BalancerStatus): string[] {
+  const where =
+    kind === 'edge' ? `edge at ${ips.join(' ')}` : 'layer2, a node answers for each address';
+  const width = Math.max(0, ...addresses.map(({ address }) => address.length));
+  return [
+    `  load balancer: ${where}, addresses from ${cidrs.join(' ')}${addresses.length === 0 ? ', none given yet' : ''}`,
+    ...addresses.map(
+      ({ address, services }) => `    ${address.padEnd(width)}  ${services.join(' ')}`,
+    ),
+  ];
 }

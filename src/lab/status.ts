@@ -1,8 +1,8 @@
 /** What runs of a lab, and what it costs. */
 import { readFileSync } from 'node:fs';
-import type { Node, Pod } from '../api/types.ts';
+import type { Node, Pod, Service } from '../api/types.ts';
 import { messageOf } from '../lib/errors.ts';
-import type { LabConfig } from './config.ts';
+import type { LabBalancer, LabConfig } from './config.ts';
 import { isPoweredOn } from './node.ts';
 import { kubeconfigFile, type LabPaths } from './paths.ts';
 import { findComponent } from './processes.ts';
@@ -20,6 +20,16 @@ export type ComponentStatus = {
   readonly addresses: readonly string[];
 };
 
+export type BalancerStatus = {
+  readonly kind: 'edge' | 'layer2';
+  /** Of the balancer host; it is made when a Service needs it. */
+  readonly ips: readonly string[];
+  /** Where addresses come from. */
+  readonly cidrs: readonly string[];
+  /** Those given, each with its Services as `namespace/name`. */
+  readonly addresses: readonly { readonly address: string; readonly services: readonly string[] }[];
+};
+
 export type LabStatus = {
   readonly name: string;
   readonly api: string;
@@ -28,6 +38,8 @@ export type LabStatus = {
   readonly kubeconfig: string;
   readonly components: readonly ComponentStatus[];
   readonly pods: { readonly ready: number; readonly total: number };
+  /** Absent where no LoadBalancer Service gets an address. */
+  readonly balancer?: BalancerStatus;
   /** Of every process of the lab, containers included. */
   readonly pssBytes: number;
 };
@@ -61,8 +73,26 @@ export async function labStatus(lab: LabConfig, paths: LabPaths): Promise<LabSta
     kubeconfig: kubeconfigFile(paths),
     components: [server, ...nodes],
     pods: { total: answer.pods.length, ready: answer.pods.filter(podIsReady).length },
+    ...(lab.balancer === undefined
+      ? {}
+      : { balancer: balancerStatus(lab.balancer, answer.services) }),
     pssBytes: [...pids].reduce((sum, pid) => sum + pssOf(pid), 0),
   };
+}
+
+function balancerStatus(
+  { kind, ips, cidrs }: LabBalancer,
+  services: readonly Service[],
+): BalancerStatus {
+  const holders = new Map<string, string[]>();
+  for (const { metadata, spec, status } of services) {
+    if (spec.type !== 'LoadBalancer') continue;
+    for (const { ip = '' } of status?.loadBalancer?.ingress ?? []) {
+      holders.set(ip, [...(holders.get(ip) ?? []), `${metadata.namespace}/${metadata.name}`]);
+    }
+  }
+  const addresses = [...holders].map(([address, names]) => ({ address, services: names }));
+  return { kind, ips, cidrs, addresses };
 }
 
 type Facts = Pick<ComponentStatus, 'ready' | 'addresses'> & { readonly on: boolean };
@@ -88,19 +118,26 @@ function componentOf(
 type ApiAnswer = {
   readonly nodes: readonly Node[];
   readonly pods: readonly Pod[];
+  readonly services: readonly Service[];
   readonly problem: string | undefined;
 };
 
 async function askApi(lab: LabConfig, paths: LabPaths): Promise<ApiAnswer> {
   try {
-    const [nodes, pods] = await Promise.all([
+    const [nodes, pods, services] = await Promise.all([
       get(lab, paths, '/api/v1/nodes'),
       get(lab, paths, '/api/v1/pods'),
+      get(lab, paths, '/api/v1/services'),
     ]);
     const itemsOf = <T>(text: string) => (JSON.parse(text) as { items: T[] }).items;
-    return { nodes: itemsOf<Node>(nodes), pods: itemsOf<Pod>(pods), problem: undefined };
+    return {
+      nodes: itemsOf<Node>(nodes),
+      pods: itemsOf<Pod>(pods),
+      services: itemsOf<Service>(services),
+      problem: undefined,
+    };
   } catch (error) {
-    return { nodes: [], pods: [], problem: messageOf(error) };
+    return { nodes: [], pods: [], services: [], problem: messageOf(error) };
   }
 }
 

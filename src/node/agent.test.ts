@@ -38,11 +38,11 @@ await client.create(resources.serviceaccounts, {
 });
 
 const runtime = new FakeRuntime(join(dir, 'raw'));
-function start(name = 'n1', own = runtime) {
+function start(name = 'n1', own = runtime, { nodeIPs = ['127.0.0.1'] } = {}) {
   return startNodeAgent({
     client,
     nodeName: name,
-    nodeIPs: ['127.0.0.1'],
+    nodeIPs,
     runtime: own,
     dir: join(dir, name, 'run'),
     stateDir: join(dir, name, 'state'),
@@ -143,6 +143,23 @@ test('[K28] the node registers with labels, addresses, capacity and a lease', as
     });
     return lease.spec?.holderIdentity === 'n1';
   });
+});
+
+test('[K28] a node that registers again keeps the addresses of both families', async () => {
+  const nodeIPs = ['127.0.0.1', '::1'];
+  const wanted = [
+    { type: 'InternalIP', address: '127.0.0.1' },
+    { type: 'InternalIP', address: '::1' },
+    { type: 'Hostname', address: 'dual' },
+  ];
+  for (const round of ['first', 'second']) {
+    const dual = await start('dual', new FakeRuntime(join(dir, 'dual-raw')), { nodeIPs });
+    await dual.registered;
+    const node = await client.get<Node>(resources.nodes, { name: 'dual' });
+    assert.deepEqual(node.status?.addresses, wanted, round);
+    await dual.stop();
+  }
+  await client.delete(resources.nodes, { name: 'dual' });
 });
 
 test('[K28] a node deleted by someone comes back', async () => {

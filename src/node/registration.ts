@@ -110,7 +110,9 @@ export class Registration {
     const status = nodeStatus(facts, clock.now(), node.status?.conditions ?? []);
     const key = { name: facts.nodeName };
     const options = { type: 'strategic', subresource: 'status' } as const;
-    await client.patch(resources.nodes, key, { status }, options);
+    // Merged by type, as the schema has it, of two InternalIPs only one would be left (so does kubelet).
+    const addresses = [...(status.addresses ?? []), { $patch: 'replace' }];
+    await client.patch(resources.nodes, key, { status: { ...status, addresses } }, options);
   }
 
   async #renew(): Promise<void> {

@@ -25,7 +25,8 @@ export function probe(options: ProbeOptions): Promise<Answer> {
   const { address, check, timeoutMs, clock } = options;
   const { promise, resolve } = Promise.withResolvers<Answer>();
   let socket: Socket | undefined;
-  const cancel = clock.after(timeoutMs, () => end('silent'));
+  // One more turn of the loop: an answer that came while this process was busy still counts.
+  const cancel = clock.after(timeoutMs, () => setImmediate(() => end('silent')));
   const end = (answer: Answer) => {
     cancel();
     socket?.destroy();

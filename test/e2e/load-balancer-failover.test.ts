@@ -1,0 +1,178 @@
+/** What LoadBalancer Services survive: the death of a process, of rules, of a node. */
+import assert from 'node:assert/strict';
+import { connect } from 'node:net';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Pod } from '../../src/api/types.ts';
+import {
+  addressesOf,
+  addressOf,
+  fieldOf,
+  hostAddress,
+  Load,
+  pod,
+  seen,
+  service,
+} from './balanced.ts';
+import {
+  Cluster,
+  componentPids,
+  environment,
+  eventually,
+  fairlead,
+  fairleadOk,
+  must,
+  removeHome,
+  run,
+} from './harness.ts';
+import { httpAnswers, knock, outside } from './places.ts';
+
+let lab: Cluster;
+
+before(async () => {
+  lab = await Cluster.up('lab', '--ip-family', 'dual');
+  await lab.apply(
+    [
+      pod('web-1', 'node-1'),
+      pod('web-2', 'node-2'),
+      service('plain'),
+      service('local', 'externalTrafficPolicy: Local'),
+    ].join('\n'),
+  );
+  await lab.kubectlOk('wait', 'pod', '--all', '--for=condition=Ready', '--timeout=30s');
+});
+
+after(async () => {
+  await fairlead('down', '--all');
+  removeHome();
+});
+
+test('kill -9 of the server under load loses nothing; the next one takes over what it finds', async () => {
+  const address = await addressOf(lab, 'plain', 'ipv4');
+  const local = await addressOf(lab, 'local', 'ipv4');
+  await eventually(
+    'both nodes say that they have pods',
+    async () => (await seen(outside, local, 'pod', 20)).join() === 'web-1,web-2',
+  );
+  const before = await ruleset();
+  const load = new Load(address, 100);
+  await sleep(300);
+  const { main } = componentPids('lab', 'server');
+  process.kill(main, 'SIGKILL');
+  await eventually('the API is back', async () => (await lab.kubectl('get', 'nodes')).code === 0);
+  await sleep(1500);
+  await load.stop();
+  assert.equal(load.results.filter(({ ok }) => !ok).length, 0);
+  assert.equal(await ruleset(), before);
+  await lab.apply(service('later'));
+  assert.equal(
+    (await knock(outside, { address: (await addressesOf(lab, 'later'))[0]!, port: 80 })).code,
+    0,
+  );
+  await lab.kubectlOk('delete', 'service', 'later');
+});
+
+async function ruleset(): Promise<string> {
+  const net = join(environment.FAIRLEAD_ROOT, 'run', 'lab', 'balancer');
+  const { stdout } = await run('nsenter', [
+    `--net=${net}`,
+    'nft',
+    'list',
+    'map',
+    'ip',
+    'fairlead',
+    'frontends',
+  ]);
+  return stdout;
+}
+
+test('a flush of all rules of the balancer, and of a node, is repaired', async () => {
+  const address = await addressOf(lab, 'local', 'ipv4');
+  const nets = ['balancer', 'nodes/node-1/net', 'nodes/node-2/net'];
+  for (const net of nets) {
+    const file = join(environment.FAIRLEAD_ROOT, 'run', 'lab', net);
+    must(await run('nsenter', [`--net=${file}`, 'nft', 'flush', 'ruleset']), 'nft flush ruleset');
+    await eventually(
+      `requests go through after a flush of ${net}`,
+      async () => {
+        const answers = await httpAnswers(outside, { address, port: 80 }, '/', 10);
+        const clients = answers.map((answer) => fieldOf(answer, 'client')).filter(Boolean);
+        return clients.length === 10 && clients.every((client) => client === hostAddress.ipv4);
+      },
+      10,
+    );
+  }
+});
+
+test('a node that dies under load is left out in less than 2 s', async (t) => {
+  const plain = await addressOf(lab, 'plain', 'ipv4');
+  const plain6 = await addressOf(lab, 'plain', 'ipv6');
+  const loads = [new Load(plain, 60), new Load(plain6, 60)];
+  await sleep(500);
+  const since = performance.now();
+  await fairleadOk('node', 'kill', 'node-3');
+  await sleep(2500);
+  for (const load of loads) await load.stop();
+  for (const load of loads) {
+    const lastMs = load.lastFailure(since);
+    const failed = load.results.filter(({ ok }) => !ok).length;
+    t.diagnostic(
+      `${failed} of ${load.results.length} failed, the last ${lastMs.toFixed(0)} ms after the kill`,
+    );
+    // The balancer had sent connections there, or this test shows nothing.
+    assert.ok(failed > 0);
+    assert.ok(lastMs < 2000, `${lastMs} ms`);
+  }
+});
+
+test('policy Local: the node with a pod that dies is left out in less than 2 s, and comes back', async (t) => {
+  const address = await addressOf(lab, 'local', 'ipv4');
+  const load = new Load(address, 60);
+  await sleep(500);
+  const since = performance.now();
+  await fairleadOk('node', 'kill', 'node-1');
+  await sleep(2500);
+  await load.stop();
+  const lastMs = load.lastFailure(since);
+  t.diagnostic(`the last failure ${lastMs.toFixed(0)} ms after the kill`);
+  assert.ok(load.results.some(({ ok }) => !ok));
+  assert.ok(lastMs < 2000, `${lastMs} ms`);
+  await fairleadOk('node', 'start', 'node-1');
+  await fairleadOk('node', 'start', 'node-3');
+  await eventually(
+    'node-1 serves again',
+    async () => (await seen(outside, address, 'pod', 20)).join() === 'web-1,web-2',
+    30,
+  );
+});
+
+test('a kept connection to a node that falls silent is refused, not left to wait', async () => {
+  const host = await addressOf(lab, 'local', 'ipv4');
+  const ask = 'GET /hostname HTTP/1.1\r\nHost: web\r\n\r\n';
+  const socket = connect({ host, port: 80 });
+  let text = '';
+  let end = '';
+  socket.on('data', (chunk: Buffer) => (text += chunk.toString()));
+  socket.on('error', (error: NodeJS.ErrnoException) => (end = error.code ?? ''));
+  socket.on('end', () => (end = 'closed'));
+  socket.write(ask);
+  const name = await eventually('a first answer', () => /web-[12]/.exec(text)?.[0]);
+  const { spec } = await lab.json<Pod>('pod', name);
+  // The cable is pulled: nobody on the node can say farewell.
+  await cable(spec.nodeName ?? '', 'down');
+  await sleep(1800);
+  socket.write(ask);
+  assert.equal(await eventually('its end', () => end !== '' && end, 5), 'ECONNRESET');
+  await cable(spec.nodeName ?? '', 'up');
+  await eventually(
+    `${spec.nodeName} serves again`,
+    async () => (await seen(outside, host, 'pod', 20)).join() === 'web-1,web-2',
+    10,
+  );
+});
+
+async function cable(node: string, state: 'up' | 'down'): Promise<void> {
+  const net = join(environment.FAIRLEAD_ROOT, 'run', 'lab', 'switch');
+  must(await run('nsenter', [`--net=${net}`, 'ip', 'link', 'set', node, state]), 'ip link set');
+}
