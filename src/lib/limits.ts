@@ -62,6 +62,8 @@ export const limits = {
   streamBufferBytesMax: 256 * 1024,
   /** Output an attached client may leave unread on disk before it is cut off. */
   attachBehindBytesMax: 256 * 1024 * 1024,
+  /** Connections at once to one node port on a loopback address; more are closed at once. */
+  localhostConnectionsMax: 10_000,
   /** Streams open at once on one exec or port-forward connection. */
   spdyStreamsMax: 1000,
 } as const;

@@ -85,6 +85,12 @@ const cases: Case[] = [
     local: [B],
   },
   {
+    name: '[P16] a pod that its slice calls ready is used, though it terminates',
+    endpoints: [`${A} terminating ${here}`, `${B} ${there}`],
+    cluster: [A, B],
+    local: [A],
+  },
+  {
     name: '[P78] zone hints on all: only our zone',
     endpoints: [`${A} ~zone-a`, `${B} ~zone-b`, `${C} ~zone-a`],
     cluster: [A, C],

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import type { EndpointSlice, Service, ServiceSpec } from '../api/types.ts';
+import type { Endpoint, EndpointSlice, Service, ServiceSpec } from '../api/types.ts';
 import { evaluate, type Outcome, type Packet } from './evaluate.ts';
 import { planForwarding } from './forwarding.ts';
 import { sampleContext, sampleService, sampleSlice } from './samples.ts';
@@ -52,8 +52,22 @@ function outward(spec: Partial<ServiceSpec>): Service {
   );
 }
 
-function ask(services: Service[], given: EndpointSlice[], packet: Packet): Outcome {
-  return evaluate(planForwarding({ services, slices: given, ...sampleContext() }), packet);
+function ask(
+  services: Service[],
+  given: EndpointSlice[],
+  packet: Packet,
+  options: Partial<PlanOptions> = {},
+): Outcome {
+  return evaluate(
+    planForwarding({ services, slices: given, ...sampleContext({ options }) }),
+    packet,
+  );
+}
+
+/** Not ready any more, and still answering. */
+function draining(address: string, nodeName: string): Endpoint {
+  const conditions = { ready: false, serving: true, terminating: true };
+  return { addresses: [address], nodeName, conditions };
 }
 
 for (const row of trafficRows) {
@@ -97,6 +111,7 @@ type Case = {
   service: Service;
   slices: EndpointSlice[];
   packet: Packet;
+  options?: Partial<PlanOptions>;
   want: string;
 };
 
@@ -114,6 +129,48 @@ const cases: Case[] = [
     slices: [],
     packet: { ...fromOutside, ...nodePort },
     want: 'reject no-endpoints',
+  },
+  {
+    name: '[P77] an endpoint that is out of reach counts: drop, not reject',
+    service: outward({ internalTrafficPolicy: 'Local' }),
+    slices: [sampleSlice([draining('10.244.2.5', 'node-2')])],
+    packet: { ...fromPod, ...clusterIP },
+    want: 'drop no-local-endpoints',
+  },
+  {
+    name: '[P77] one that neither is ready nor drains does not count: reject',
+    service: outward({ internalTrafficPolicy: 'Local' }),
+    slices: [
+      sampleSlice([
+        { ...draining('10.244.2.5', 'node-2'), conditions: { ready: false, serving: false } },
+      ]),
+    ],
+    packet: { ...fromPod, ...clusterIP },
+    want: 'reject no-endpoints',
+  },
+  {
+    name: '[P66] by interface: what comes in elsewhere is no pod, whatever its address',
+    service: outward({}),
+    slices: [local],
+    options: { podCidrs: [], podInterface: { kind: 'prefix', text: 'veth' } },
+    packet: { ...fromPod, ...clusterIP, inputInterface: 'eth0' },
+    want: 'dnat 10.244.1.5 8080 m',
+  },
+  {
+    name: '[P66] by interface: a pod',
+    service: outward({}),
+    slices: [local],
+    options: { podCidrs: [], podInterface: { kind: 'prefix', text: 'veth' } },
+    packet: { ...fromOutside, ...clusterIP, inputInterface: 'veth12' },
+    want: 'dnat 10.244.1.5 8080',
+  },
+  {
+    name: '[P66] by interface: a process of the node is no pod',
+    service: outward({}),
+    slices: [local],
+    options: { podCidrs: [], podInterface: { kind: 'name', text: 'cni0' } },
+    packet: { ...fromPod, source: '172.29.0.11', ...clusterIP },
+    want: 'dnat 10.244.1.5 8080 m',
   },
   {
     name: '[P69] [P94] eTP Local without a local endpoint: drop from outside',
@@ -243,8 +300,8 @@ const cases: Case[] = [
   },
 ];
 
-for (const { name, service, slices: given, packet, want } of cases) {
-  test(name, () => assert.equal(describe(ask([service], given, packet)), want));
+for (const { name, service, slices: given, packet, options, want } of cases) {
+  test(name, () => assert.equal(describe(ask([service], given, packet, options)), want));
 }
 
 function describe(outcome: Outcome): string {

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 
 import * as fc from 'fast-check';
 
-import type { EndpointSlice, Service } from '../api/types.ts';
+import type { EndpointSlice, Service, ServiceSpec } from '../api/types.ts';
 import { planForwarding } from './forwarding.ts';
 import { sampleContext, sampleService, sampleSlice } from './samples.ts';
 import { planService } from './service.ts';
@@ -16,7 +16,7 @@ function answers(services: Service[], slices: EndpointSlice[] = []): string[] {
 const v4 = '10.96.0.20 TCP 80';
 const v6 = 'fd00:10:96::20 TCP 80';
 
-type Case = { name: string; service: Service; want: string[] };
+type Case = { name: string; service: Service; others?: Service[]; want: string[] };
 
 const cases: Case[] = [
   { name: '[P5] both families', service: sampleService(), want: [v4, v6] },
@@ -82,6 +82,51 @@ const cases: Case[] = [
     want: [v4, '192.0.2.1 TCP 80', '2001:db8::1 TCP 80', v6].sort(),
   },
   {
+    name: '[P49] the class of a balancer is not looked at',
+    service: sampleService(
+      { type: 'LoadBalancer', loadBalancerClass: 'example.org/other', clusterIPs: ['10.96.0.20'] },
+      { ingress: [{ ip: '192.0.2.1' }] },
+    ),
+    want: [v4, '192.0.2.1 TCP 80'],
+  },
+  {
+    name: '[P38] the range of node ports is not ours to know',
+    service: sampleService({
+      type: 'NodePort',
+      clusterIPs: ['10.96.0.20'],
+      ports: [
+        { name: 'low', protocol: 'TCP', port: 80, nodePort: 1 },
+        { name: 'high', protocol: 'TCP', port: 81, nodePort: 65_535 },
+      ],
+    }),
+    want: [v4, '10.96.0.20 TCP 81', '172.29.0.11 TCP 1', '172.29.0.11 TCP 65535'],
+  },
+  {
+    name: '[P45] one address for two Services, on different ports',
+    service: sampleService({ clusterIPs: ['10.96.0.20'], externalIPs: ['192.0.2.1'] }),
+    others: [
+      sampleService(
+        {
+          clusterIPs: ['10.96.0.21'],
+          externalIPs: ['192.0.2.1'],
+          ports: [
+            { name: 'tls', port: 443 },
+            { name: 'udp', protocol: 'UDP', port: 80 },
+          ],
+        },
+        { name: 'other' },
+      ),
+    ],
+    want: [
+      v4,
+      '10.96.0.21 TCP 443',
+      '10.96.0.21 UDP 80',
+      '192.0.2.1 TCP 443',
+      '192.0.2.1 TCP 80',
+      '192.0.2.1 UDP 80',
+    ],
+  },
+  {
     name: '[P50] a balanced Service without a node port',
     service: sampleService(
       {
@@ -96,8 +141,8 @@ const cases: Case[] = [
   },
 ];
 
-for (const { name, service, want } of cases) {
-  test(name, () => assert.deepEqual(answers([service]), want.toSorted()));
+for (const { name, service, others = [], want } of cases) {
+  test(name, () => assert.deepEqual(answers([service, ...others]), want.toSorted()));
 }
 
 test('[P8] a slice without its Service label is ignored', () => {
@@ -151,6 +196,93 @@ test('[P44] the older Service has an address that two claim, and the other takes
   }
   assert.equal(plan([second]).frontends.get(key)?.portId, 'shop/web:http/TCP/ipv4');
   assert.deepEqual(plan([second]).clashes, []);
+});
+
+test('[P44, X5] who has an address does not depend on the order of events', () => {
+  const externalIPs = ['192.0.2.1'];
+  const services = ['a', 'b', 'c', 'd'].map((name, index) => {
+    const clusterIPs = [`10.96.0.${30 + index}`];
+    // The same age twice, so that names decide.
+    const created = `2026-01-0${2 - (index % 2)}T00:00:00Z`;
+    return sampleService({ externalIPs, clusterIP: clusterIPs[0]!, clusterIPs }, { name, created });
+  });
+  const owner = (present: Service[]) =>
+    planForwarding({ services: present, slices: [], ...sampleContext() }).frontends.get(
+      '192.0.2.1 TCP 80',
+    )?.portId;
+  fc.assert(
+    fc.property(fc.shuffledSubarray(services, { minLength: 1 }), (present) => {
+      const names = present.map((one) => one.metadata.name);
+      const best = ['b', 'd', 'a', 'c'].find((name) => names.includes(name));
+      assert.equal(owner(present), `shop/${best}:http/TCP/ipv4`);
+    }),
+  );
+});
+
+test('[P68] internalTrafficPolicy never decides on masquerading, nor eTP on cluster IPs', () => {
+  const masquerades = (spec: Partial<ServiceSpec>) => {
+    const all = sampleService(
+      { type: 'LoadBalancer', externalIPs: ['192.0.2.1'], ...spec },
+      { ingress: [{ ip: '192.0.2.2' }] },
+    );
+    const frontends = planService(all, [], sampleContext())!.ports[0]!.frontends;
+    return frontends.map((one) => `${one.kind} ${one.masquerade}`);
+  };
+  for (const externalTrafficPolicy of ['Cluster', 'Local'] as const) {
+    const [cluster, local] = (['Cluster', 'Local'] as const).map((internalTrafficPolicy) =>
+      masquerades({ externalTrafficPolicy, internalTrafficPolicy }),
+    );
+    assert.deepEqual(cluster, local);
+    assert.equal(cluster![0], 'clusterIP outsiders');
+  }
+});
+
+test('[P80] only hints decide on topology, not what asks a controller for them', () => {
+  const ends = ['10.244.1.1@node-1', '10.244.2.1@node-2'];
+  const annotations = { 'service.kubernetes.io/topology-mode': 'Auto' };
+  for (const trafficDistribution of ['PreferClose', 'PreferSameZone', 'PreferSameNode']) {
+    const service = sampleService({ trafficDistribution }, { annotations });
+    const cluster = (slice: EndpointSlice) =>
+      planService(service, [slice], sampleContext())!.ports[0]!.cluster.map((end) => end.address);
+    assert.deepEqual(cluster(sampleSlice(ends)), ['10.244.1.1', '10.244.2.1']);
+    const hinted = sampleSlice(
+      ['node-1', 'node-2'].map((name, index) => ({
+        addresses: [`10.244.${index + 1}.1`],
+        nodeName: name,
+        hints: { forNodes: [{ name }] },
+      })),
+    );
+    assert.deepEqual(cluster(hinted), ['10.244.1.1']);
+  }
+});
+
+test('[P16] publishNotReadyAddresses is for the controller of slices', () => {
+  const service = sampleService({ publishNotReadyAddresses: true });
+  const slice = sampleSlice([{ addresses: ['10.244.1.1'], conditions: { ready: false } }]);
+  assert.deepEqual(planService(service, [slice], sampleContext())!.ports[0]!.cluster, []);
+});
+
+test('[X9, P53] source ranges that leave a family open say so', () => {
+  const noticesOf = (ranges: string[], nodePort = 0) => {
+    const service = sampleService(
+      {
+        type: 'LoadBalancer',
+        loadBalancerSourceRanges: ranges,
+        ports: [{ name: 'http', port: 80, nodePort }],
+      },
+      { ingress: [{ ip: '192.0.2.1' }, { ip: '2001:db8::1' }] },
+    );
+    const notices = planService(service, [], sampleContext())?.notices ?? [];
+    return notices.map(({ type, message }) => `${type} ${message}`);
+  };
+  assert.deepEqual(noticesOf([]), []);
+  assert.deepEqual(noticesOf(['10.0.0.0/8', '2001:db8::/32']), []);
+  assert.deepEqual(noticesOf(['10.0.0.0/8']), [
+    'Warning loadBalancerSourceRanges has no ipv6 range: 2001:db8::1 is open to every source',
+  ]);
+  assert.deepEqual(noticesOf(['2001:db8::/32', '10.0.0.0/8'], 30_007), [
+    'Normal loadBalancerSourceRanges does not apply to node ports: 30007',
+  ]);
 });
 
 test('[P46] a cluster IP wins over an older external IP', () => {

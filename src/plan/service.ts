@@ -10,6 +10,7 @@ import {
   type FrontendKind,
   type Masquerade,
   type NodeFacts,
+  type Notice,
   type PlanOptions,
   type PoolChoice,
   type PortPlan,
@@ -57,6 +58,7 @@ export function planService(
   }
   if (ports.length === 0) return undefined;
   const healthPort = healthCheckPort(service);
+  const notices = noticesOf(service);
   return {
     service: `${namespace}/${name}`,
     since: creationTimestamp,
@@ -65,6 +67,7 @@ export function planService(
     ...(healthPort === undefined
       ? {}
       : { healthCheck: { port: healthPort, localEndpoints: localReady.size } }),
+    ...(notices.length > 0 ? { notices } : {}),
   };
 }
 
@@ -92,6 +95,7 @@ function planPort(input: PortInput, context: PlanContext): PortPlan {
     serving: sets.serving,
     affinitySeconds: affinitySeconds(service),
     balancing: balancingOf(service, context.options),
+    ...(port.nodePort ? { nodePort: port.nodePort } : {}),
   };
 }
 
@@ -187,6 +191,29 @@ function allowedSources(service: Service, family: IpFamily, node: NodeFacts): st
   const nodeMay = mine.some((range) => node.nodeIPs.some((own) => cidrContains(range, own)));
   const vips = nodeMay ? balancerIPs(service, family) : [];
   return [...mine.map(formatCidr), ...vips.map((vip) => `${vip}/${bitsOf(family)}`)];
+}
+
+/** Where source ranges do not filter what one may think they do (P39, P53). */
+function noticesOf(service: Service): Notice[] {
+  const ranges = service.spec.loadBalancerSourceRanges ?? [];
+  if (service.spec.type !== 'LoadBalancer' || ranges.length === 0) return [];
+  const families = ranges.flatMap((range) => parseCidr(normalCidr(range) ?? '')?.family ?? []);
+  const notices: Notice[] = [];
+  for (const family of families.length === 0 ? [] : (['ipv4', 'ipv6'] as const)) {
+    const open = balancerIPs(service, family);
+    if (families.includes(family) || open.length === 0) continue;
+    notices.push({
+      type: 'Warning',
+      reason: 'SourceRangesOfOneFamily',
+      message: `loadBalancerSourceRanges has no ${family} range: ${open.join(', ')} is open to every source`,
+    });
+  }
+  const nodePorts = service.spec.ports?.flatMap((port) => port.nodePort || []) ?? [];
+  if (nodePorts.length > 0) {
+    const message = `loadBalancerSourceRanges does not apply to node ports: ${nodePorts.join(', ')}`;
+    notices.push({ type: 'Normal', reason: 'NodePortsUnfiltered', message });
+  }
+  return notices;
 }
 
 function healthCheckPort(service: Service): number | undefined {

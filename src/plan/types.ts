@@ -59,6 +59,8 @@ export type PortPlan = {
   readonly affinitySeconds: number;
   /** Default: `random`. */
   readonly balancing?: Balancing;
+  /** The Service's own, whatever addresses answer on it. */
+  readonly nodePort?: number;
 };
 
 /** The HTTP port that tells a balancer whether this node has endpoints of the Service (P118). */
@@ -66,6 +68,14 @@ export type HealthCheckPlan = {
   readonly port: number;
   /** Distinct local ready endpoint addresses. */
   readonly localEndpoints: number;
+};
+
+/** Something about a Service that may surprise its owner. */
+export type Notice = {
+  readonly type: 'Normal' | 'Warning';
+  /** One word in UpperCamelCase, as Events have it. */
+  readonly reason: string;
+  readonly message: string;
 };
 
 /** All of one Service. */
@@ -78,6 +88,7 @@ export type ServicePlan = {
   /** Active cluster IPs; their undefined ports are rejected (P91). */
   readonly clusterIPs: readonly string[];
   readonly healthCheck?: HealthCheckPlan;
+  readonly notices?: readonly Notice[];
 };
 
 /** What the plan must know of the node it is for. */

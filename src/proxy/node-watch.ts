@@ -1,7 +1,7 @@
 /**
- * What a proxy must know beside Services and slices: the labels and pod ranges of its Node, and the
- * addresses of the machine's interfaces. Both are followed live, so that a new address answers on
- * node ports at once (P34).
+ * What a proxy must know beside Services and slices: the labels and pod ranges of its Node, the
+ * addresses of the machine's interfaces, and the Service ranges. All are followed live, so that a
+ * new address answers on node ports at once (P34).
  */
 import type { Node } from '../api/types.ts';
 import { resources } from '../api/resources.ts';
@@ -13,6 +13,7 @@ import type { PlanContext } from '../plan/service.ts';
 import { planDetection } from './local-detection.ts';
 import { chooseNodePortAddresses } from './node-port-addresses.ts';
 import type { ProxyOptions } from './options.ts';
+import { ServiceCidrWatch } from './service-cidr-watch.ts';
 
 /** What must be planned again: every Service, or those with node ports; or only ranges changed. */
 export type NodeChange = 'all' | 'nodePorts' | 'ranges';
@@ -27,6 +28,8 @@ export class NodeWatch {
   readonly #nodes: Informer<Node>;
   readonly #undo: (() => void)[] = [];
   readonly #told = new Set<string>();
+  /** Absent where the ranges are configured. */
+  readonly #serviceCidrs: ServiceCidrWatch | undefined;
   #node: Node | undefined;
   #interfaceAddresses: readonly string[] = [];
   #loopback: readonly string[] = [];
@@ -43,6 +46,15 @@ export class NodeWatch {
     const { promise, resolve } = Promise.withResolvers<void>();
     this.ready = promise;
     this.#ready = resolve;
+    if (options.serviceCidrs === undefined) {
+      const { client, log } = options;
+      this.#serviceCidrs = new ServiceCidrWatch({
+        client,
+        clock,
+        log,
+        onChange: () => this.#refresh(),
+      });
+    }
     this.#interfaceAddresses = readAddresses();
     this.#context = this.#plan();
   }
@@ -66,10 +78,12 @@ export class NodeWatch {
     );
     this.#refresh();
     this.#nodes.start();
+    this.#serviceCidrs?.start();
   }
 
   [Symbol.dispose](): void {
     for (const undo of this.#undo) undo();
+    this.#serviceCidrs?.[Symbol.dispose]();
     if (this.#options.nodes === undefined) this.#nodes.stop();
   }
 
@@ -99,18 +113,21 @@ export class NodeWatch {
   }
 
   #refresh(): void {
-    const old = this.#context;
+    const [old, oldLoopback] = [this.#context, this.#loopback];
     this.#context = this.#plan();
     if (this.#options.detectLocal.mode !== 'NodeCIDR' || podCidrsOf(this.#node).length > 0) {
       this.#ready();
     }
-    const change = changeBetween(old, this.#context);
+    const change =
+      changeBetween(old, this.#context) ??
+      (same(oldLoopback, this.#loopback) ? undefined : 'nodePorts');
     if (change !== undefined) this.#onChange(change);
   }
 
   #plan(): PlanContext {
     const { nodeName, nodeIPs, nodePortAddresses = [], detectLocal } = this.#options;
-    const { serviceCidrs = [], masqueradeAll = false, balancing = 'random' } = this.#options;
+    const { masqueradeAll = false, balancing = 'random' } = this.#options;
+    const serviceCidrs = this.#options.serviceCidrs ?? this.#serviceCidrs?.cidrs ?? [];
     const interfaceAddresses = this.#interfaceAddresses;
     const choice = chooseNodePortAddresses(nodePortAddresses, { nodeIPs, interfaceAddresses });
     const nodePodCidrs = podCidrsOf(this.#node);

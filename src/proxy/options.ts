@@ -118,5 +118,7 @@ export type Proxy = {
   readonly health: ProxyHealth;
   /** Addresses that two Services claim, and which of them is served (P44). */
   readonly clashes: readonly Clash[];
+  /** Packets to node ports on loopback addresses that were refused; read from the kernel (P36). */
+  readonly localhostRejected: number;
   readonly stop: () => Promise<void>;
 };

@@ -17,6 +17,8 @@ import { ProxyHealth } from './health/proxy-health.ts';
 import { ServiceHealthPorts } from './health/service-ports.ts';
 import { NftablesBackend, type FamilyCommit } from './nftables/backend.ts';
 import { DEFAULT_SETTINGS } from './nftables/rules.ts';
+import { LocalhostForwarder } from './localhost/forwarder.ts';
+import { Notices } from './notices.ts';
 import { NodeWatch, type NodeChange } from './node-watch.ts';
 import { Pacer } from './pacer.ts';
 import { slimService } from './slim-service.ts';
@@ -61,6 +63,8 @@ class ServiceProxy implements Proxy {
   readonly #events: EventRecorder;
   readonly health: ProxyHealth;
   readonly #healthPorts: ServiceHealthPorts;
+  readonly #localhost: LocalhostForwarder;
+  readonly #notices: Notices;
   readonly #dirty = new Set<string>();
   readonly #undo: (() => void)[] = [];
   readonly #pacer: Pacer;
@@ -113,6 +117,13 @@ class ServiceProxy implements Proxy {
     const host = nodeName;
     this.#events = createEventRecorder({ client, component, host, clock: this.#clock, log });
     this.health = new ProxyHealth(this.#clock);
+    this.#notices = new Notices({
+      events: this.#events,
+      log,
+      service: (key) => this.#services.get(key),
+    });
+    this.#localhost = new LocalhostForwarder({ log, clock: this.#clock, random: Math.random });
+    this.#localhost.setAddresses(this.#node.loopback);
     this.#healthPorts = new ServiceHealthPorts({
       addresses: this.#node.context.node.nodePortAddresses,
       isHealthy: () => this.health.healthy,
@@ -120,6 +131,10 @@ class ServiceProxy implements Proxy {
       log,
       clock: this.#clock,
     });
+  }
+
+  get localhostRejected(): number {
+    return this.#backend.localhostRejected();
   }
 
   get clashes(): readonly Clash[] {
@@ -156,6 +171,7 @@ class ServiceProxy implements Proxy {
     if (this.#options.informers === undefined) this.#services.stop();
     this.#flows[Symbol.dispose]();
     this.#healthPorts[Symbol.dispose]();
+    this.#localhost[Symbol.dispose]();
     this.#events.stop();
     this.#backend[Symbol.dispose]();
   }
@@ -198,6 +214,7 @@ class ServiceProxy implements Proxy {
   #noteNode(change: NodeChange): void {
     this.#rangesChanged = true;
     this.#healthPorts.setAddresses(this.#node.context.node.nodePortAddresses);
+    this.#localhost.setAddresses(this.#node.loopback);
     for (const service of this.#services.list()) {
       const concerned = change === 'all' || (change === 'nodePorts' && hasNodePort(service));
       if (concerned) this.#noteService(service);
@@ -227,6 +244,8 @@ class ServiceProxy implements Proxy {
         this.#tell({ services, writes, sent, version, since, startedAt });
       }
       this.#healthPorts.apply();
+      this.#localhost.apply();
+      if (last) this.#notices.setClashes(this.clashes);
       this.#flows.clean(this.#backend.tables.map((table) => table.program));
       this.#settleFailing();
     } catch (error) {
@@ -261,6 +280,8 @@ class ServiceProxy implements Proxy {
       const plan = this.#plan(key);
       this.#backend.setService(key, plan, (family, keys) => this.#flows.note(family, keys));
       this.#healthPorts.set(key, plan?.healthCheck);
+      this.#localhost.set(key, plan);
+      this.#notices.set(key, plan?.notices ?? []);
       this.#options.observer?.planned(key, plan);
     } catch (error) {
       this.#options.log.error({ service: key, error: messageOf(error) }, 'cannot plan a Service');

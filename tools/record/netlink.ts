@@ -53,6 +53,7 @@ add rule inet t plain meta mark set meta mark lshift 3
 add rule inet t plain fib daddr type local counter
 add rule inet t plain numgen random mod 3 offset 4 vmap { 4 : accept }
 add rule inet t plain numgen inc mod 2 0
+add rule inet t pre socket transparent 1 accept
 add rule ip nat pre4 tcp dport 80 dnat to 10.0.0.1:80
 add rule ip6 nat6 pre6 udp dport 80 dnat to [fd00::1]:80
 add rule ip nat post snat to 10.0.0.1-10.0.0.5 persistent

@@ -295,6 +295,10 @@ const printed: [command: string, lines: string[]][] = [
     ['numgen reg 1 = random mod 3 offset 4', 'lookup reg 1 set __map%d dreg 0'],
   ],
   [
+    'add rule inet t pre socket transparent 1 accept',
+    ['socket load transparent => reg 1', 'cmp eq reg 1 0x00000001', 'immediate reg 0 accept'],
+  ],
+  [
     'add rule inet t plain numgen inc mod 2 0',
     ['numgen reg 1 = inc mod 2', 'cmp eq reg 1 0x00000000'],
   ],

@@ -133,6 +133,10 @@ const byKind: Record<Expression['kind'], fc.Arbitrary<object>> = {
     { type: fc.constantFrom('inc', 'random'), dreg: register, modulus: u32 },
     { offset: positive },
   ),
+  socket: partly(
+    { key: fc.constantFrom('transparent', 'mark', 'wildcard', 'cgroupv2'), dreg: register },
+    { level: positive },
+  ),
   payload: fc.oneof(
     plainRecord({
       base: fc.constantFrom('link', 'network', 'transport', 'inner'),

@@ -5,7 +5,7 @@ import type { IpFamily } from '../../lib/ip.ts';
 import type { Logger } from '../../lib/log.ts';
 import type { ServicePlan } from '../../plan/types.ts';
 import { tableOf } from './layout.ts';
-import { DEFAULT_SETTINGS, type RuleSettings } from './rules.ts';
+import { DEFAULT_SETTINGS, LOCALHOST_CHAIN, type RuleSettings } from './rules.ts';
 import { FamilyTable, type RefusedService } from './table.ts';
 
 export type NftablesOptions = {
@@ -200,6 +200,18 @@ export class NftablesBackend {
   #counted(writes: number): number {
     if (writes > 0) this.#generation = nextGeneration(this.#generation);
     return writes;
+  }
+
+  /** Packets to node ports on loopback addresses that were refused since the tables exist. */
+  localhostRejected(): number {
+    const connection = this.#connection;
+    if (connection === undefined) return 0;
+    const rules = this.tables.flatMap(({ family }) =>
+      connection.rules({ ...tableOf(family), chain: LOCALHOST_CHAIN }),
+    );
+    return rules
+      .flatMap(({ expressions }) => expressions)
+      .reduce((sum, one) => sum + (one.kind === 'counter' ? Number(one.packets ?? 0n) : 0), 0);
   }
 
   /** What was sent to the kernel since the last call. */

@@ -13,7 +13,7 @@ export function address(
   family: IpFamily,
   which: 'source' | 'destination',
   word: number,
-): Expression {
+): Extract<Expression, { kind: 'payload'; dreg: unknown }> {
   const length = family === 'ipv4' ? 4 : 16;
   const first = family === 'ipv4' ? 12 : 8;
   const offset = which === 'source' ? first : first + length;
@@ -74,8 +74,8 @@ export function goTo(chain: string): Expression {
   return { kind: 'verdict', verdict: { kind: 'goto', chain } };
 }
 
-/** Settles the fate of the packet. */
-export function verdict(kind: 'drop' | 'accept'): Expression {
+/** Drops the packet, or goes back to where the chain was jumped to from. */
+export function verdict(kind: 'drop' | 'return'): Expression {
   return { kind: 'verdict', verdict: { kind } };
 }
 

@@ -67,6 +67,7 @@ export function setsOf(family: IpFamily): NftSet[] {
     rejected: { key: frontend },
     dropped: { key: frontend },
     'cluster-ips': { key: [address] },
+    'node-ports': { key: ['inet_proto', 'inet_service'] },
     // Source, destination.
     hairpin: { key: [address, address] },
   };

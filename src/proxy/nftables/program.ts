@@ -21,7 +21,7 @@ import { Pools } from './pools.ts';
 import { PortIds } from './port-ids.ts';
 import { POD_RANGES, Ranges, SERVICE_RANGES } from './ranges.ts';
 import { RefCounts } from './ref-counts.ts';
-import { addressWord, frontendWord, numberWord } from './words.ts';
+import { addressWord, frontendWord, numberWord, portWord, protocolWord } from './words.ts';
 
 /** Our sets and maps, but for `affinity`, which only the kernel writes. */
 export const SET_NAMES = [
@@ -35,6 +35,7 @@ export const SET_NAMES = [
   'rejected',
   'dropped',
   'cluster-ips',
+  'node-ports',
 ] as const;
 export type SetName = (typeof SET_NAMES)[number];
 
@@ -68,6 +69,7 @@ export class FamilyProgram {
   readonly #classes: ClassTable;
   readonly #hairpins = new RefCounts();
   readonly #clusterIPs = new RefCounts();
+  readonly #nodePorts = new RefCounts();
 
   /** `random` gives whole numbers below 2^32. */
   constructor(family: IpFamily, random: () => number) {
@@ -123,6 +125,7 @@ export class FamilyProgram {
     for (const plan of this.#plans.values()) this.#repeat(plan);
     for (const word of this.#hairpins.keys()) this.#mirrors.hairpin.set(word + word);
     for (const word of this.#clusterIPs.keys()) this.#mirrors['cluster-ips'].set(word);
+    for (const word of this.#nodePorts.keys()) this.#mirrors['node-ports'].set(word);
   }
 
   /** Deletes what the kernel holds and no Service asked for. */
@@ -244,6 +247,11 @@ export class FamilyProgram {
       setOrDelete(clusterIPs, word, this.#clusterIPs.has(word) ? '' : undefined);
     }
     for (const port of plan?.ports ?? []) {
+      if (port.nodePort !== undefined) {
+        const word = protocolWord(port.protocol) + portWord(port.nodePort);
+        count(this.#nodePorts, word);
+        setOrDelete(this.#mirrors['node-ports'], word, this.#nodePorts.has(word) ? '' : undefined);
+      }
       for (const target of [...port.cluster, ...port.local]) {
         if (!target.local) continue;
         const word = addressWord(target.address);

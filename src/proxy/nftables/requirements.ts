@@ -25,8 +25,8 @@ export type Feature = {
   readonly expressions?: readonly Expression[];
   /** Looked up by nobody: whether the kernel can make it is what counts. */
   readonly set?: Pick<NftSet, 'key' | 'data' | 'flags' | 'size'>;
-  /** `nat` where the expression is allowed nowhere else. */
-  readonly chain?: 'nat';
+  /** Where the expression is allowed in chains of one hook only. */
+  readonly chain?: 'postrouting' | 'input';
 };
 
 const slot = registerAt(0);
@@ -62,10 +62,16 @@ export const FEATURES: readonly Feature[] = [
     expressions: [{ kind: 'ct', key: 'state', dreg: slot }],
   },
   {
+    name: 'nf_tables socket lookups (NFT_SOCKET)',
+    since: '4.18',
+    expressions: [{ kind: 'socket', key: 'transparent', dreg: slot }],
+    chain: 'input',
+  },
+  {
     name: 'nf_tables masquerading (NFT_MASQ)',
     since: '3.18',
     expressions: [{ kind: 'masq', flags: ['fully-random'] }],
-    chain: 'nat',
+    chain: 'postrouting',
   },
   {
     name: 'nf_tables sets of ranges of several fields (pipapo)',
@@ -109,10 +115,14 @@ export function notSupported(missing: readonly Feature[]): NotSupported | undefi
   return new NotSupported(names, `Linux ${since}, with the option or module switched on`);
 }
 
+const BASES = {
+  postrouting: { type: 'nat', hook: 'postrouting', priority: 100 },
+  input: { type: 'filter', hook: 'input', priority: 0 },
+} as const;
+
 function probe(family: IpFamily, { expressions, set, chain }: Feature): Transaction {
   const of = { family: family === 'ipv4' ? 'ip' : 'ip6', table: PROBE_TABLE } as const;
-  const base = { type: 'nat', hook: 'postrouting', priority: 100 } as const;
-  const made = { ...of, name: 'probe', ...(chain === undefined ? {} : { base }) };
+  const made = { ...of, name: 'probe', ...(chain === undefined ? {} : { base: BASES[chain] }) };
   return [
     addTable({ family: of.family, name: PROBE_TABLE }),
     addChain(made),

@@ -59,6 +59,9 @@ export const DEFAULT_SETTINGS: RuleSettings = { masqueradeBit: 14 };
 /** What rules are made for. */
 export type RuleContext = RuleSettings & { readonly family: IpFamily };
 
+/** Counts packets to node ports on loopback addresses where no process listens. */
+export const LOCALHOST_CHAIN = 'localhost';
+
 /** The dynamic map that ties clients to endpoints; only rules write it. */
 export const AFFINITY_SET = 'affinity';
 
@@ -110,7 +113,8 @@ export function fixedChains(context: RuleContext): ReadonlyMap<string, readonly 
     ['nat-prerouting', [rule(jump('services'))]],
     ['nat-output', [rule(jump('services'))]],
     ['nat-postrouting', postroutingRules(context)],
-    ['filter-input', [rule(...ifNew(), jump('refuse'))]],
+    [LOCALHOST_CHAIN, localhostRules()],
+    ['filter-input', [rule(...ifNew(), jump('refuse')), ifLocalhost(family)]],
     ['filter-forward', [rule(...ifNew(), jump('refuse'))]],
     ['filter-output', [rule(...ifNew(), jump('refuse'))]],
   ]);
@@ -327,13 +331,15 @@ function postroutingRules({ family, masqueradeBit }: RuleContext): Rule[] {
 // ---- refusals
 
 function refuseRules(family: IpFamily): Rule[] {
-  // `icmpx` is for tables of both families: in ours the kernel would only drop (nft_reject_ipv4.c).
-  const code = family === 'ipv4' ? ICMP_PORT_UNREACHABLE : ICMPV6_PORT_UNREACHABLE;
-  const unreachable: Expression = { kind: 'reject', type: 'icmp', code };
   return [
     told('no local endpoint', ...loadFrontend(family), lookup('dropped', 0), verdict('drop')),
-    told('no endpoint', ...loadFrontend(family), lookup('rejected', 0), unreachable),
-    told('no such port', address(family, 'destination', 0), lookup('cluster-ips', 0), unreachable),
+    told('no endpoint', ...loadFrontend(family), lookup('rejected', 0), unreachable(family)),
+    told(
+      'no such port',
+      address(family, 'destination', 0),
+      lookup('cluster-ips', 0),
+      unreachable(family),
+    ),
     told(
       'no such Service',
       ...ownedBy(SERVICE_RANGES),
@@ -341,6 +347,47 @@ function refuseRules(family: IpFamily): Rule[] {
       lookup('ranges', WORD.rangeOwner),
       verdict('drop'),
     ),
+  ];
+}
+
+/** `icmpx` is for tables of both families: in ours it would only drop (nft_reject_ipv4.c). */
+function unreachable(family: IpFamily): Expression {
+  const code = family === 'ipv4' ? ICMP_PORT_UNREACHABLE : ICMPV6_PORT_UNREACHABLE;
+  return { kind: 'reject', type: 'icmp', code };
+}
+
+/** Node ports on loopback addresses are nobody's, but for processes that listen there (P36, P37). */
+function ifLocalhost(family: IpFamily): Rule {
+  return told(
+    'node ports on loopback addresses',
+    ...ifNew(),
+    ...ifLoopback(family),
+    { kind: 'meta', key: 'l4proto', dreg: registerAt(0) },
+    destinationPort(1),
+    lookup('node-ports', 0),
+    jump(LOCALHOST_CHAIN),
+  );
+}
+
+/** The kernel itself refuses what no socket waits for, and it knows how best. */
+function localhostRules(): Rule[] {
+  return [
+    // Whatever it says: without a socket the rule ends here.
+    told(
+      'a process listens',
+      { kind: 'socket', key: 'transparent', dreg: registerAt(0) },
+      verdict('return'),
+    ),
+    told('nobody does', { kind: 'counter' }),
+  ];
+}
+
+function ifLoopback(family: IpFamily): Expression[] {
+  const loopback = bytes(family === 'ipv4' ? '7f' : '00000000000000000000000000000001');
+  return [
+    // The first byte of an IPv4 address tells.
+    { ...address(family, 'destination', 0), length: loopback.length },
+    { kind: 'cmp', op: 'eq', sreg: registerAt(0), data: loopback },
   ];
 }
 

@@ -29,6 +29,7 @@ import { payload, type Payload } from './payload.ts';
 import { quota, type Quota } from './quota.ts';
 import { range, type Range } from './range.ts';
 import { reject, type Reject } from './reject.ts';
+import { socket, type Socket } from './socket.ts';
 
 /** An expression this library has no words for, kept as it came. */
 export type Unknown = {
@@ -59,6 +60,7 @@ export type Expression =
   | Range
   | Redir
   | Reject
+  | Socket
   | VerdictExpression
   | Unknown;
 
@@ -87,6 +89,7 @@ const CODECS = {
   range,
   redir,
   reject,
+  socket,
   verdict: immediate,
 } as unknown as Record<Known['kind'], Codec<Known>>;
 
