@@ -1,0 +1,189 @@
+/** Many questions at once, over many connections and in bursts, through the real server. */
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { createSocket, type Socket as UdpSocket } from 'node:dgram';
+import { once } from 'node:events';
+import { connect, type Socket } from 'node:net';
+import { before, test } from 'node:test';
+
+import * as packet from 'dns-packet';
+
+import type { Client } from '../../src/client/client.ts';
+import {
+  createNamespace,
+  createService,
+  frame,
+  loopbackUp,
+  question,
+  startApi,
+  startServer,
+  type Asked,
+} from './dns-harness.ts';
+
+const services = 200;
+const metricsPort = 19_154;
+
+let client: Client;
+
+before(loopbackUp);
+
+before(async () => {
+  client = await startApi();
+  await createNamespace(client, 'ns');
+  for (let index = 0; index < services; index += 1) {
+    const port = { name: 'http', port: 80, protocol: 'TCP' };
+    const spec = { clusterIP: `10.96.1.${index}`, ports: [port] };
+    await createService(client, { namespace: 'ns', name: `svc-${index}` }, spec);
+  }
+});
+
+/** The bytes of question `id`, about one of the Services or about one that is not there. */
+function numbered(id: number): Buffer {
+  const name = id % 5 === 4 ? `gone-${id}` : `svc-${id % services}`;
+  return question(`${name}.ns.svc.cluster.local A`, { id });
+}
+
+function checkReply(bytes: Buffer, id: number): void {
+  const reply = packet.decode(bytes);
+  assert.equal(reply.id, id);
+  const isThere = id % 5 !== 4;
+  assert.equal(reply.rcode, isThere ? 'NOERROR' : 'NXDOMAIN');
+  const want = isThere ? [`10.96.1.${id % services}`] : [];
+  assert.deepEqual(
+    reply.answers.map(({ data }) => data),
+    want,
+  );
+}
+
+const connections = 1500;
+const questionsEach = 20;
+
+test(`[D77 D112] ${connections} connections, each pipelining, get their answers in order`, async () => {
+  await using server = await startServer({ client });
+  const open = Array.from({ length: connections }, (_, index) => new Pipeline(server.at, index));
+  await Promise.all(open.map((pipeline) => pipeline.connected));
+  // Twice: once right after connecting, once on connections that were idle.
+  for (let round = 0; round < 2; round += 1) {
+    await Promise.all(open.map((pipeline) => pipeline.askAll()));
+  }
+  for (const pipeline of open) pipeline.close();
+});
+
+/** One connection that sends all questions at once, cut anywhere, and then reads. */
+class Pipeline {
+  readonly connected: Promise<unknown>;
+  readonly #socket: Socket;
+  readonly #index: number;
+  #received = Buffer.alloc(0);
+
+  constructor({ host, port }: Asked, index: number) {
+    this.#index = index;
+    this.#socket = connect({ host, port });
+    this.connected = once(this.#socket, 'connect');
+  }
+
+  async askAll(): Promise<void> {
+    const ids = Array.from({ length: questionsEach }, (_, at) => (this.#index * 7 + at) & 0xffff);
+    const bytes = Buffer.concat(ids.map((id) => frame(numbered(id))));
+    const cut = (this.#index * 13) % bytes.length;
+    this.#socket.write(bytes.subarray(0, cut));
+    setImmediate(() => this.#socket.write(bytes.subarray(cut)));
+    for (const id of ids) checkReply(await this.#next(), id);
+  }
+
+  async #next(): Promise<Buffer> {
+    for (;;) {
+      const { length } = this.#received;
+      const end = length < 2 ? Infinity : 2 + this.#received.readUInt16BE(0);
+      if (length >= end) {
+        const message = this.#received.subarray(2, end);
+        this.#received = this.#received.subarray(end);
+        return message;
+      }
+      const [chunk] = (await once(this.#socket, 'data')) as [Buffer];
+      this.#received = Buffer.concat([this.#received, chunk]);
+    }
+  }
+
+  close(): void {
+    this.#socket.destroy();
+  }
+}
+
+const burst = 20_000;
+const outstanding = 100;
+
+test(`[D102] ${burst} questions in bursts get one answer each, and each is counted`, async () => {
+  const metrics = { host: '127.0.0.1', port: metricsPort };
+  await using server = await startServer({ client, metrics });
+  const answered = await askInBursts(server.at);
+  assert.equal(answered, burst);
+  const page = await (await fetch(`http://127.0.0.1:${metricsPort}/metrics`)).text();
+  const counts = page.matchAll(/^coredns_dns_requests_total\{.*proto="udp".*\} (\d+)$/gm);
+  assert.equal(
+    [...counts].reduce((sum, [, count]) => sum + Number(count), 0),
+    burst,
+  );
+});
+
+/** Always so many on their way; how many were answered, each once and rightly. */
+async function askInBursts({ host, port }: Asked): Promise<number> {
+  const socket = createSocket('udp4');
+  const waiting = new Set<number>();
+  let [sent, answered] = [0, 0];
+  const { promise, resolve, reject } = Promise.withResolvers<number>();
+  const fill = () => {
+    for (; waiting.size < outstanding && sent < burst; sent += 1) {
+      waiting.add(sent);
+      socket.send(numbered(sent), port, host);
+    }
+  };
+  socket.on('message', (bytes) => {
+    try {
+      const id = bytes.readUInt16BE(0);
+      assert.ok(waiting.delete(id), `answer ${id} came twice`);
+      checkReply(bytes, id);
+      answered += 1;
+      if (answered === burst) resolve(answered);
+      else fill();
+    } catch (error) {
+      reject(error);
+    }
+  });
+  const timer = setTimeout(() => resolve(answered), 15_000);
+  fill();
+  return promise.finally(() => {
+    clearTimeout(timer);
+    socket.close();
+  });
+}
+
+for (const { family, own, from } of [
+  { family: 'IPv4', own: '192.0.2.77', from: '127.0.0.1' },
+  { family: 'IPv6', own: '2001:db8::77', from: '::1' },
+]) {
+  test(`a server on all addresses answers from the one that was asked, ${family}`, async () => {
+    const prefix = family === 'IPv4' ? 32 : 128;
+    execFileSync('ip', ['address', 'add', `${own}/${prefix}`, 'dev', 'lo', 'nodad']);
+    for (const host of family === 'IPv4' ? ['0.0.0.0', '::'] : ['::']) {
+      await using server = await startServer({ client, listen: [{ host, port: 0 }] });
+      await server.synced;
+      // Kept and not kept go different ways: each is asked twice.
+      for (const id of [1, 1, 4, 4]) {
+        // A connected socket hears only the address it asked.
+        const socket = createSocket(family === 'IPv4' ? 'udp4' : 'udp6');
+        await new Promise<void>((resolve) => socket.bind(0, from, resolve));
+        await new Promise<void>((resolve) => socket.connect(server.at.port, own, resolve));
+        socket.send(numbered(id));
+        checkReply(await firstMessage(socket), id);
+        socket.close();
+      }
+    }
+  });
+}
+
+async function firstMessage(socket: UdpSocket): Promise<Buffer> {
+  const timeout = AbortSignal.timeout(3000);
+  const [bytes] = (await once(socket, 'message', { signal: timeout })) as [Buffer];
+  return bytes;
+}
