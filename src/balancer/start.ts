@@ -8,6 +8,7 @@ import type { Logger } from '../lib/log.ts';
 import { startBalancerController, type BalancerController } from './controller.ts';
 import { createEdge, type EdgeHost } from './edge/edge.ts';
 import { createPool } from './pool.ts';
+import type { Provider } from './provider.ts';
 import type { ProviderName } from './request.ts';
 
 export type BalancerOptions = {
@@ -23,6 +24,15 @@ export type BalancerOptions = {
   readonly clock?: Clock;
 };
 
+/** Nodes answer for the addresses by themselves (`layer2/speaker.ts`) once the status tells them. */
+const layer2: Provider = {
+  name: 'layer2',
+  serve: () => undefined,
+  release: () => undefined,
+  settle: () => undefined,
+  stop: () => undefined,
+};
+
 /** Starts controller and providers. */
 export async function startBalancer(options: BalancerOptions): Promise<BalancerController> {
   const { client, informers, host, log, clock } = options;
@@ -33,7 +43,7 @@ export async function startBalancer(options: BalancerOptions): Promise<BalancerC
   return startBalancerController({
     client,
     informers,
-    providers: [edge],
+    providers: [edge, layer2],
     byDefault: options.byDefault,
     pool: createPool(options.cidrs, options.reserved),
     log,

@@ -61,7 +61,6 @@ export async function runAgent(paths: LabPaths, name: string, version: string): 
   await waitForPort(lab.hostIPs[0]!, apiPortInLab, serverPatienceMs);
   // Proxy and agent follow the same Services.
   const informers = new Informers({ client, log });
-  const services = informers.of<Service>(resources.services);
   const proxy = await startProxy({
     client,
     informers,
@@ -85,17 +84,16 @@ export async function runAgent(paths: LabPaths, name: string, version: string): 
     podCidrs: node.podCidrs,
     resolvConfPath,
     leaseSeconds: nodeGraceSeconds,
-    services,
+    services: informers.of<Service>(resources.services),
     ...(name === lab.nodes[0]?.name
       ? { labels: { 'node-role.kubernetes.io/control-plane': '' } }
       : {}),
   });
-  const stopBalancer = watchOnNode({ lab, services, log });
+  const stopBalancer = watchOnNode({ lab, nodeName: name, client, informers, log });
   for (const signal of ['SIGTERM', 'SIGINT'] as const) {
     process.once(signal, () => {
-      stopBalancer();
       informers.stop();
-      void Promise.all([agent.stop(), proxy.stop()]).finally(() => process.exit(0));
+      void Promise.all([stopBalancer(), agent.stop(), proxy.stop()]).finally(() => process.exit(0));
     });
   }
 }

@@ -3,7 +3,7 @@ import { resources } from '../api/resources.ts';
 import type { Service } from '../api/types.ts';
 import type { EdgeHost } from '../balancer/edge/edge.ts';
 import type { Client } from '../client/client.ts';
-import { Informers, type Informer } from '../client/informer.ts';
+import { Informers } from '../client/informer.ts';
 import { isPinned } from '../kernel/namespace/pin.ts';
 import { within } from '../kernel/namespace/within.ts';
 import type { Logger } from '../lib/log.ts';
@@ -52,24 +52,30 @@ export function watchForBalancer(options: {
 /** A node's part, from the first such Service on; the result stops what was begun. */
 export function watchOnNode(options: {
   readonly lab: LabConfig;
-  readonly services: Informer<Service>;
+  readonly nodeName: string;
+  readonly client: Client;
+  readonly informers: Informers;
   readonly log: Logger;
-}): () => void {
-  const { lab, services, log } = options;
+}): () => Promise<void> {
+  const { lab, informers } = options;
   const { balancer } = lab;
-  if (balancer === undefined) return () => undefined;
-  let stop: () => void = () => undefined;
-  let started = false;
-  const off = services.onChange((_, current) => {
-    if (started || current?.spec.type !== 'LoadBalancer') return;
-    started = true;
-    void import('../balancer/node/start.ts').then(({ startNodeBalancer }) => {
-      stop = startNodeBalancer({ returnPath: { link: 'eth0', ...balancer }, log });
-    });
+  if (balancer === undefined) return async () => undefined;
+  let stop: Promise<() => Promise<void>> | undefined;
+  const off = informers.of<Service>(resources.services).onChange((_, current) => {
+    if (stop !== undefined || current?.spec.type !== 'LoadBalancer') return;
+    stop = import('../balancer/node/start.ts').then(({ startNodeBalancer }) =>
+      startNodeBalancer({
+        ...options,
+        byDefault: balancer.kind,
+        returnPath: { link: 'eth0', ...balancer },
+      }),
+    );
   });
-  return () => {
+  return async () => {
     off();
-    stop();
+    await (
+      await stop
+    )?.();
   };
 }
 

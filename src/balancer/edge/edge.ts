@@ -20,7 +20,8 @@ import { StaleFlows } from '../../proxy/stale-flows.ts';
 import type { Assignment, Provider } from '../provider.ts';
 import { HostAddresses } from './addresses.ts';
 import { Health } from './health.ts';
-import { balancedNode, checkOf, outsideRanges, planEdge, type BalancedNode } from './plan.ts';
+import { balancedNode, type BalancedNode } from '../nodes.ts';
+import { checkOf, outsideRanges, planEdge } from './plan.ts';
 import type { Check } from './probe.ts';
 
 /** The machine that balances. */

@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { EndpointSlice, Node, Service } from '../../api/types.ts';
 import { cidrContains, parseCidr } from '../../lib/ip.ts';
-import { balancedNode, checkOf, fitNodes, outsideRanges, planEdge, type View } from './plan.ts';
+import { balancedNode } from '../nodes.ts';
+import { checkOf, fitNodes, outsideRanges, planEdge, type View } from './plan.ts';
 
 const nodes = ['n1', 'n2', 'n3'].map((name, at) => ({
   name,

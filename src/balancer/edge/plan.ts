@@ -3,7 +3,7 @@
  * a Service, its endpoints the Service's node ports on the nodes that are fit, or the pods themselves
  * where there are no node ports. Pure.
  */
-import type { EndpointSlice, Node, Service, ServicePort } from '../../api/types.ts';
+import type { EndpointSlice, Service, ServicePort } from '../../api/types.ts';
 import {
   bitsOf,
   cidrsOverlap,
@@ -17,14 +17,8 @@ import {
 import { normalCidr } from '../../plan/address.ts';
 import { selectEndpoints } from '../../plan/endpoints.ts';
 import type { Frontend, PortPlan, ServicePlan, Target } from '../../plan/types.ts';
+import { hasEndpoint, type BalancedNode } from '../nodes.ts';
 import type { Check } from './probe.ts';
-
-/** A machine that Services may be balanced over. */
-export type BalancedNode = {
-  readonly name: string;
-  readonly ips: readonly string[];
-  readonly podCidrs: readonly string[];
-};
 
 /** What is known at the moment. */
 export type View = {
@@ -35,22 +29,7 @@ export type View = {
   answerOf(node: string, check: Check): boolean | undefined;
 };
 
-/** Whoever carries this label takes no traffic of balancers (KEP-1143). */
-const excludeLabel = 'node.kubernetes.io/exclude-from-external-load-balancers';
-const leavingTaint = 'ToBeDeletedByClusterAutoscaler';
 const affinitySeconds = 10_800;
-
-/** The machine behind a Node; undefined when balancers must leave it alone. */
-export function balancedNode(node: Node): BalancedNode | undefined {
-  const { name, labels, deletionTimestamp } = node.metadata;
-  if (labels?.[excludeLabel] !== undefined || deletionTimestamp !== undefined) return undefined;
-  if (node.spec?.taints?.some(({ key }) => key === leavingTaint)) return undefined;
-  const ips = (node.status?.addresses ?? [])
-    .filter(({ type }) => type === 'InternalIP')
-    .map(({ address }) => address);
-  const podCidrs = node.spec?.podCIDRs ?? [];
-  return ips.length === 0 ? undefined : { name, ips, podCidrs };
-}
 
 /** What tells whether a node is to be used for the Service; undefined where only its life counts. */
 export function checkOf({ spec }: Service): Check | undefined {
@@ -151,19 +130,6 @@ export function fitNodes(service: Service, view: View): readonly BalancedNode[] 
   const willing = alive.filter(({ name }) => answer(name) !== false);
   if (willing.length > 0) return willing;
   return alive.length > 0 ? alive : view.nodes;
-}
-
-function hasEndpoint(
-  slices: readonly EndpointSlice[],
-  node: string,
-  state: 'ready' | 'serving',
-): boolean {
-  return slices.some(({ endpoints }) =>
-    endpoints.some(({ nodeName, conditions = {} }) => {
-      const { ready = true, serving = ready } = conditions;
-      return nodeName === node && (state === 'ready' ? ready : serving);
-    }),
-  );
 }
 
 function nodeTargets({ port, nodes }: PortInput, family: IpFamily): Target[] {

@@ -19,7 +19,8 @@ import {
 } from '../../kernel/nftables/index.ts';
 import { macBytes } from '../../kernel/route/mac.ts';
 import { addRoutingRule, replaceRoute, RouteConnection } from '../../kernel/route/index.ts';
-import { assert } from '../../lib/errors.ts';
+import { assert, messageOf } from '../../lib/errors.ts';
+import type { Logger } from '../../lib/log.ts';
 import { familyOf } from '../../lib/ip.ts';
 
 export type ReturnPath = {
@@ -47,8 +48,34 @@ const chains = [
   { name: 'output', type: 'route', hook: 'output' },
 ] as const;
 
+/** How soon a flush by somebody else is noticed. */
+const lookMs = 800;
+
+/** Keeps the way back in place, on the calling thread's network; the result ends that, and it stays. */
+export function keepReturnPath(path: ReturnPath, log: Logger): () => void {
+  const connection = new NftConnection();
+  let generation: number | undefined;
+  const look = () => {
+    try {
+      if (connection.generation().id === generation) return;
+      const mended = ensureReturnPath(path, connection);
+      if (mended) log.info('answers to the balancer are led back to it');
+      generation = connection.generation().id;
+    } catch (error) {
+      log.error({ error: messageOf(error) }, 'cannot lead answers back to the balancer');
+    }
+  };
+  look();
+  const timer = setInterval(look, lookMs);
+  timer.unref();
+  return () => {
+    clearInterval(timer);
+    connection[Symbol.dispose]();
+  };
+}
+
 /** Makes it right if it is not, on the calling thread's network; says whether anything was written. */
-export function ensureReturnPath(path: ReturnPath, connection: NftConnection): boolean {
+function ensureReturnPath(path: ReturnPath, connection: NftConnection): boolean {
   const rules = rulesOf(path);
   if (isSound(rules, connection)) return false;
   routeBack(path);

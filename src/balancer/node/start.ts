@@ -1,37 +1,54 @@
 /** The balancer's part on a node; loaded when the first Service needs it. */
-import { NftConnection } from '../../kernel/nftables/index.ts';
-import { messageOf } from '../../lib/errors.ts';
+import { resources } from '../../api/resources.ts';
+import type { Service } from '../../api/types.ts';
+import type { Client } from '../../client/client.ts';
+import type { Informers } from '../../client/informer.ts';
 import type { Logger } from '../../lib/log.ts';
-import { ensureReturnPath, type ReturnPath } from './return-path.ts';
+import { familyOf } from '../../lib/ip.ts';
+import { providerOf, type ProviderName } from '../request.ts';
+import { keepReturnPath, type ReturnPath } from './return-path.ts';
 
 export type NodeBalancerOptions = {
+  readonly client: Client;
+  /** Services and EndpointSlices, shared with the proxy. */
+  readonly informers: Informers;
+  readonly nodeName: string;
+  /** Who serves Services without a class. */
+  readonly byDefault: ProviderName;
   readonly returnPath: ReturnPath;
   readonly log: Logger;
 };
 
-/** How soon a flush by somebody else is noticed. */
-const lookMs = 800;
-
 /** Starts on the calling thread's network, which is the node's; the result stops it. */
-export function startNodeBalancer({ returnPath, log }: NodeBalancerOptions): () => void {
-  const connection = new NftConnection();
-  let generation: number | undefined;
-  const look = () => {
-    try {
-      const { id } = connection.generation();
-      if (id === generation) return;
-      const mended = ensureReturnPath(returnPath, connection);
-      if (mended) log.info('answers to the balancer are led back to it');
-      generation = connection.generation().id;
-    } catch (error) {
-      log.error({ error: messageOf(error) }, 'cannot lead answers back to the balancer');
-    }
+export function startNodeBalancer(options: NodeBalancerOptions): () => Promise<void> {
+  const { informers, byDefault, returnPath, log } = options;
+  const stops = new Map<ProviderName, Promise<() => void | Promise<void>>>();
+  const start: Record<ProviderName, () => Promise<() => void | Promise<void>>> = {
+    edge: async () => keepReturnPath(returnPath, log),
+    layer2: () => startSpeaker(options),
   };
-  look();
-  const timer = setInterval(look, lookMs);
-  timer.unref();
-  return () => {
-    clearInterval(timer);
-    connection[Symbol.dispose]();
+  const off = informers.of<Service>(resources.services).onChange((_, service) => {
+    const name = service && providerOf(service, byDefault);
+    if (name === undefined || name === 'other' || stops.has(name)) return;
+    stops.set(name, start[name]());
+  });
+  return async () => {
+    off();
+    for (const stop of await Promise.all(stops.values())) await stop();
   };
+}
+
+async function startSpeaker(options: NodeBalancerOptions): Promise<() => Promise<void>> {
+  const [{ Speaker }, { Answering }] = await Promise.all([
+    import('../layer2/speaker.ts'),
+    import('../layer2/answering.ts'),
+  ]);
+  const { link, ips } = options.returnPath;
+  const answering = new Answering(
+    link,
+    ips.map((ip) => familyOf(ip)!),
+  );
+  const speaker = new Speaker({ ...options, answering });
+  speaker.start();
+  return () => speaker.stop();
 }
