@@ -188,7 +188,7 @@ for (const family of FAMILIES) {
     }
   });
 
-  test(`[P69] [P94] eTP Local without local endpoint: outside times out, ${family}`, async () => {
+  test(`[P69, P94, X8] eTP Local without local endpoint: outside times out, ${family}`, async () => {
     program({ externalTrafficPolicy: 'Local' }, ['remote']);
     assert.equal(await meets('outside', nodePort), 'ETIMEDOUT');
     assert.equal(await meets('pod', nodePort), `${remote} ${local2}`);
