@@ -45,14 +45,18 @@ after(() => {
   topology[Symbol.dispose]();
 });
 
-function program(balancing: Balancing, places: readonly Place[]) {
+function program(
+  balancing: Balancing,
+  places: readonly Place[],
+  sessionAffinity: 'None' | 'ClientIP' = 'None',
+) {
   const ports = [
     { name: 'tcp', protocol: 'TCP' as const, port: 80, nodePort: 30_007 },
     { name: 'udp', protocol: 'UDP' as const, port: 80, nodePort: 30_007 },
     { name: 'other', protocol: 'UDP' as const, port: 81 },
   ];
   const annotations = { 'fairlead.dev/balancing': balancing };
-  const service = sampleService({ type: 'NodePort', ports }, { annotations });
+  const service = sampleService({ type: 'NodePort', ports, sessionAffinity }, { annotations });
   const slices = FAMILIES.map((family) =>
     sampleSlice(
       places.map((place) => `${ADDRESSES[family][place]}@node-1`),
@@ -171,6 +175,21 @@ for (const family of FAMILIES) {
     assert(moved.length < CLIENTS * 0.1, `${moved.length} of ${CLIENTS} moved without need`);
   });
 }
+
+test('[X7] many more clients than 100 keep their endpoints, whatever balances', async () => {
+  for (const balancing of ['random', 'roundRobin', 'sourceHash'] as const) {
+    program(balancing, PLACES, 'ClientIP');
+    const asks = Array.from({ length: CLIENTS }, (_, index) => ({
+      protocol: 'UDP' as const,
+      address: CLUSTER_IP.ipv4,
+      port: 80,
+      source: client.ipv4(index),
+    }));
+    const first = await askAll(asks);
+    assertEven(tally(first));
+    for (let round = 0; round < 2; round += 1) assert.deepEqual(await askAll(asks), first);
+  }
+});
 
 test('nft can list what balances', () => {
   const text = execFileSync('nft', ['list', 'ruleset'], { encoding: 'utf8', stdio: 'pipe' });
