@@ -114,7 +114,8 @@ test('[P100] only changes of endpoints that answer touch UDP flows', () => {
 /** A connection table of these flows, in which some end before they are deleted. */
 function tableOf(flows: readonly Flow[], ended: readonly Flow[], deleted: unknown[]): FlowTable {
   return {
-    flows: (_, wanted = () => true) => flows.filter(wanted),
+    flows: (_family: unknown, wanted?: (one: Flow) => boolean) =>
+      flows.filter((one) => wanted === undefined || wanted(one)),
     delete(one) {
       deleted.push(one);
       return !ended.includes(one as Flow);
