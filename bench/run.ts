@@ -21,6 +21,11 @@ const isolated = [
   '--mount',
   '--propagation',
   'private',
+  // Whatever it started ends with it, if somebody ends it before its time.
+  '--pid',
+  '--fork',
+  '--kill-child',
+  '--mount-proc',
   '--',
   'sh',
   '-c',

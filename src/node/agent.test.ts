@@ -188,6 +188,24 @@ test('[K2] [K16] a pod gets an address, runs, is ready, and its events tell the 
   });
 });
 
+test('a pod that somebody else called not ready, its node being out of reach, is ready again', async () => {
+  await createPod('doubted');
+  await untilPod('doubted', 'is ready', isReady);
+  const conditions = [{ type: 'Ready', status: 'False', reason: 'NodeNotReady' }];
+  const key = { namespace: 'default', name: 'doubted' };
+  const written = await client.patch<Pod>(
+    resources.pods,
+    key,
+    { status: { conditions } },
+    { type: 'strategic', subresource: 'status' },
+  );
+  assert.equal(condition(written, 'Ready'), 'False');
+  const pod = await untilPod('doubted', 'is ready again', isReady);
+  assert.equal(pod.status?.conditions?.find(({ type }) => type === 'Ready')?.reason, undefined);
+  await client.delete(resources.pods, key, { gracePeriodSeconds: 0 });
+  await untilGone('doubted');
+});
+
 test('[K10] [K11] [K12] [K14] what the container is given', async () => {
   await createPod('given', {
     container: {

@@ -20,6 +20,9 @@ export class StatusWriter {
   readonly #sent = new Map<string, string>();
   #conditions: readonly Condition[];
   #wanted: PodStatus | undefined;
+  /** The last status that the API took, and its version then. */
+  #told: PodStatus | undefined;
+  #toldVersion = 0;
   #busy: Promise<void> | undefined;
   #stopped = false;
   #wake: (() => void) | undefined;
@@ -32,9 +35,19 @@ export class StatusWriter {
     this.#conditions = options.pod.status?.conditions ?? [];
   }
 
-  /** The object as the API has it now; conditions of others are read from it. */
+  /**
+   * The object as the API has it now; conditions of others are read from it. Ours are set right where
+   * somebody else wrote them, as when the node was out of reach for a while and counted as lost.
+   */
   observe(pod: Pod): void {
     this.#pod = pod;
+    const told = this.#told;
+    if (told === undefined || this.#busy !== undefined) return;
+    // News from before our last write say nothing.
+    if (Number(pod.metadata.resourceVersion ?? 0) < this.#toldVersion) return;
+    if (!isOverwritten(told.conditions ?? [], pod.status?.conditions ?? [])) return;
+    this.#sent.delete('conditions');
+    this.write(told);
   }
 
   /** Notes the status; it is written at once, or right after the write under way. */
@@ -91,7 +104,7 @@ export class StatusWriter {
     if (status.conditions !== undefined && 'conditions' in part) {
       part['conditions'] = status.conditions.map((condition) => this.#withRemovals(condition));
     }
-    await this.#client.patch(
+    const written = await this.#client.patch<Pod>(
       resources.pods,
       { namespace, name },
       // The uid makes the API refuse the patch when the name has gone to another pod.
@@ -100,6 +113,8 @@ export class StatusWriter {
     );
     for (const key of changed) this.#sent.set(key, JSON.stringify(status[key]));
     this.#conditions = status.conditions ?? this.#conditions;
+    this.#told = status;
+    this.#toldVersion = Number(written.metadata.resourceVersion ?? 0);
   }
 
   /** Conditions merge by type, so that a text which is gone must be named as null. */
@@ -127,4 +142,10 @@ export class StatusWriter {
     this.#wake = undefined;
     cancel();
   }
+}
+
+function isOverwritten(told: readonly Condition[], found: readonly Condition[]): boolean {
+  return told.some(({ type, status }) =>
+    found.some((other) => other.type === type && other.status !== status),
+  );
 }
