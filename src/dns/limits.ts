@@ -29,6 +29,8 @@ export const dnsLimits = {
   upstreamUdpBytes: 1232,
   /** Node-local caches of a whole cluster keep a connection each (D112). */
   tcpConnectionsMax: 20_000,
+  /** One client must not take them all; a whole node's pods may stand behind one address. */
+  tcpConnectionsPerClientMax: 2000,
   /** D77. */
   tcpFirstReadMs: 3000,
   tcpIdleMs: 10_000,

@@ -20,10 +20,23 @@ export async function listenTcp(
   fast?: FastPath,
 ): Promise<Listener> {
   const open = new Set<Connection>();
+  const perClient = new Map<string, number>();
   const server = createServer({ noDelay: true }, (socket) => {
+    const client = socket.remoteAddress ?? '';
+    const count = perClient.get(client) ?? 0;
+    if (count >= dnsLimits.tcpConnectionsPerClientMax) {
+      socket.destroy();
+      return;
+    }
+    perClient.set(client, count + 1);
     const connection = new Connection(socket, handle, clock, fast);
     open.add(connection);
-    void connection.serve().finally(() => open.delete(connection));
+    void connection.serve().finally(() => {
+      open.delete(connection);
+      const left = perClient.get(client)! - 1;
+      if (left === 0) perClient.delete(client);
+      else perClient.set(client, left);
+    });
   });
   server.maxConnections = dnsLimits.tcpConnectionsMax;
   const { promise, resolve, reject } = Promise.withResolvers<void>();

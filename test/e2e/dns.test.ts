@@ -94,7 +94,7 @@ async function startUpstream(): Promise<Socket> {
   socket.on('message', (bytes, from) => {
     const query = packet.decode(bytes);
     const [question] = query.questions ?? [];
-    const known = question?.name === 'example.test';
+    const known = question?.name.toLowerCase() === 'example.test';
     const reply: packet.Packet = {
       type: 'response',
       id: query.id ?? 0,

@@ -233,7 +233,7 @@ function dotted(name: string): string {
 
 export type Upstream = {
   readonly address: string;
-  /** What was asked, as `name type`, over UDP and TCP. */
+  /** What was asked, as `name type` in lower case, over UDP and TCP. */
   readonly asked: string[];
   readonly queries: Reply[];
   close(): void;
@@ -249,7 +249,7 @@ export async function startUpstream(
   const replyTo = (bytes: Uint8Array, transport: 'udp' | 'tcp'): Buffer | undefined => {
     const query = packet.decode(bytes);
     const [first] = query.questions;
-    asked.push(`${first!.name} ${first!.type}${transport === 'tcp' ? ' tcp' : ''}`);
+    asked.push(`${first!.name.toLowerCase()} ${first!.type}${transport === 'tcp' ? ' tcp' : ''}`);
     queries.push(query);
     const reply = answer(query, transport);
     if (reply === undefined) return undefined;

@@ -52,7 +52,8 @@ const soa = {
 
 /** `*.example.com` and `api.consul` have addresses, `alias` is an alias, the rest is not there. */
 function world(query: Reply): packet.Packet | undefined {
-  const [{ name, type }] = query.questions as [{ name: string; type: string }];
+  const [{ name: asked, type }] = query.questions as [{ name: string; type: string }];
+  const name = asked.toLowerCase();
   const a = (owner: string, data: string) => ({ name: owner, type: 'A', ttl: 300, data });
   const gone = { flags: RD | 3, authorities: [{ name: 'example.com', ...soa }] };
   if (name.toLowerCase() === 'silent.example.com') return undefined;

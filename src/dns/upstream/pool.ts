@@ -1,5 +1,5 @@
 /** Several servers that know the same: which is asked, and what happens when it does not answer. */
-import { randomInt } from 'node:crypto';
+import { randomBytes, randomInt } from 'node:crypto';
 
 import type { Clock } from '../../lib/clock.ts';
 import { WorldError } from '../../lib/errors.ts';
@@ -7,9 +7,11 @@ import type { ForwardSettings } from '../config/types.ts';
 import { dnsLimits } from '../limits.ts';
 import { encodeMessage } from '../wire/encode.ts';
 import { FLAG, TYPE, type Message, type Question, type ResourceRecord } from '../wire/message.ts';
-import { root } from '../wire/name.ts';
+import { nameBytesMax, root } from '../wire/name.ts';
+import { withinBailiwick } from './bailiwick.ts';
 import { askTcp, askUdp, type Ask } from './exchange.ts';
 import type { Server } from './servers.ts';
+import { inRandomCase, respelled } from './spelling.ts';
 
 /** What of the client's own query goes upstream. */
 export type ForwardOptions = {
@@ -22,7 +24,12 @@ export type ForwardOptions = {
 /** A reply without OPT, and who gave it. */
 export type UpstreamReply = { readonly message: Message; readonly server: Server };
 
-type Upstream = { readonly server: Server; shunnedUntilMs: number };
+type Upstream = {
+  readonly server: Server;
+  shunnedUntilMs: number;
+  /** Whether it repeats a question letter by letter, as nearly all do. */
+  keepsCase: boolean;
+};
 
 export class UpstreamPool {
   readonly #upstreams: Upstream[];
@@ -31,7 +38,11 @@ export class UpstreamPool {
   #turn = 0;
 
   constructor(settings: ForwardSettings, clock: Clock) {
-    this.#upstreams = settings.servers.map((server) => ({ server, shunnedUntilMs: 0 }));
+    this.#upstreams = settings.servers.map((server) => ({
+      server,
+      shunnedUntilMs: 0,
+      keepsCase: true,
+    }));
     this.#policy = settings.policy;
     this.#clock = clock;
   }
@@ -45,7 +56,7 @@ export class UpstreamPool {
       const timeoutMs = Math.min(dnsLimits.upstreamTryMs, deadline - this.#clock.monotonicMs());
       if (timeoutMs <= 0) break;
       try {
-        const message = await this.#exchange(upstream.server, question, options, timeoutMs);
+        const message = await this.#exchange(upstream, question, options, timeoutMs);
         upstream.shunnedUntilMs = 0;
         return { message, server: upstream.server };
       } catch (error) {
@@ -76,34 +87,51 @@ export class UpstreamPool {
 
   /**
    * Over UDP, and over TCP when the reply was cut: the cache then has all of it. From a server that
-   * does not speak TCP the client gets the cut reply, as from CoreDNS (D90b).
+   * does not speak TCP the client gets the cut reply, as from CoreDNS (D90b). A reply that does not
+   * repeat the question letter by letter may be forged: that too is settled over TCP.
    */
   async #exchange(
-    server: Server,
+    upstream: Upstream,
     question: Question,
     options: ForwardOptions,
     timeoutMs: number,
   ): Promise<Message> {
-    const query = queryFor(question, options);
+    const deadline = this.#clock.monotonicMs() + timeoutMs;
+    const leftMs = () => Math.max(0, deadline - this.#clock.monotonicMs());
+    const name = upstream.keepsCase
+      ? inRandomCase(question.name, randomBytes(nameBytesMax >> 3))
+      : question.name;
+    const query = queryFor({ ...question, name }, options);
+    const { server } = upstream;
     const ask = { server, query, packet: encodeMessage(query), timeoutMs, clock: this.#clock };
-    const startedMs = this.#clock.monotonicMs();
-    const message = await askUdp(ask);
-    const leftMs = Math.max(0, timeoutMs - (this.#clock.monotonicMs() - startedMs));
-    const isCut = (message.flags & FLAG.TC) !== 0;
-    const whole = isCut ? await wholeReply({ ...ask, timeoutMs: leftMs }, message) : message;
-    return {
-      ...whole,
-      questions: [question],
-      additionals: whole.additionals.filter(({ type }) => type !== TYPE.OPT),
-    };
+    const first = await askUdp(ask);
+    const isAsAsked = !upstream.keepsCase || isRepeated(query, first);
+    const isCut = (first.flags & FLAG.TC) !== 0;
+    const message =
+      isAsAsked && !isCut
+        ? first
+        : await overTcp({ ...ask, timeoutMs: leftMs() }, isAsAsked ? first : undefined);
+    if (message === undefined) {
+      // It neither repeats the spelling nor speaks TCP: we cannot ask for more than it gives.
+      upstream.keepsCase = false;
+      return this.#exchange(upstream, question, options, leftMs());
+    }
+    if (!isAsAsked && !isRepeated(query, message)) upstream.keepsCase = false;
+    return { ...withinBailiwick(respelled(message, name, question.name)), questions: [question] };
   }
 }
 
-async function wholeReply(ask: Ask, cut: Message): Promise<Message> {
+/** Whether the reply has the question letter by letter. */
+function isRepeated(query: Message, reply: Message): boolean {
+  return query.questions[0]!.name === reply.questions[0]!.name;
+}
+
+/** The reply that cannot be cut and hardly forged, or else the other one. */
+async function overTcp(ask: Ask, otherwise: Message | undefined): Promise<Message | undefined> {
   try {
     return await askTcp(ask);
   } catch (error) {
-    if (error instanceof WorldError) return cut;
+    if (error instanceof WorldError) return otherwise;
     throw error;
   }
 }

@@ -72,17 +72,11 @@ function answer(ask: Ask, owned: { readonly reverse: 'ipv4' | 'ipv6' | undefined
 function answerApex({ zones, question, zone }: Ask): Outcome {
   if (question.type === TYPE.SOA) return records([soaRecord(zones, zone)]);
   if (question.type === TYPE.NS) {
-    if (zones.strictCoredns && isRespelled(zone)) return empty;
     const { targets, glue } = nameserversOf(zones, zone);
     const answers = targets.map((name) => record(zones, question.name, TYPE.NS, [name]));
     return notEmpty(answers, glue);
   }
   return question.type === TYPE.TXT && zones.strictCoredns ? missing : empty;
-}
-
-/** CoreDNS knows its own NS names in lower case only (D36). */
-function isRespelled(zone: Name): boolean {
-  return zone !== foldCase(zone);
 }
 
 function answerVersion({ zones, question }: Ask): Outcome {
@@ -126,7 +120,7 @@ function answerCluster(ask: Ask): Outcome {
   const place = placeOf(labels, zones);
   if (zones.strictCoredns && place.kind === 'nameserver') {
     const { type } = question;
-    if (isRespelled(zone) || type === TYPE.TXT || type === TYPE.PTR) return missing;
+    if (type === TYPE.TXT || type === TYPE.PTR) return missing;
   }
   const found = find(zones, place, zone);
   if (found.kind === 'missing') return missing;

@@ -30,14 +30,24 @@ const always: readonly Rule[] = [
       question.class !== 1 && (question.edns?.version ?? 0) !== 0 && rcode(theirs) === 5,
   },
   {
+    item: 'D36: NS names in any case',
+    applies: ({ question, ours }) =>
+      isRespelled(question) && isNameserver(question) && rcode(ours) === 0,
+  },
+  {
     item: 'D9: the SOA spells ns.dns as the question for it does',
     applies: ({ question, ours, theirs }) =>
-      question.labels[0]?.toLowerCase() === 'ns' && folded(ours) === folded(theirs),
+      isNameserver(question) && folded(ours) === folded(theirs),
   },
   {
     item: 'a question cut before its class is a format error, not one of class 0',
     applies: ({ question, ours, theirs }) =>
-      question.damage?.kind === 'cut' && rcode(ours) === 1 && theirs.answers.length === 0,
+      question.damage !== undefined && rcode(ours) === 1 && theirs.header.endsWith(' class=0'),
+  },
+  {
+    item: 'what a question carries beside its OPT record is not looked into',
+    applies: ({ question, ours, theirs }) =>
+      question.damage?.kind === 'byte' && rcode(theirs) === 1 && rcode(ours) !== 1,
   },
   {
     item: 'D28: host names of endpoints make one alias, and only where there is no address',
@@ -74,10 +84,6 @@ const usual: readonly Rule[] = [
       rcode(ours) === 0 && rcode(theirs) === 3 && ours.answers.length === 0,
   },
   {
-    item: 'D36: NS names in any case',
-    applies: ({ question, ours }) => isRespelled(question) && ours.answers.length > 0,
-  },
-  {
     item: 'D34: the names of NS records exist',
     applies: ({ question, ours }) =>
       (question.type === types.NS || question.labels[0]?.toLowerCase() === 'ns') &&
@@ -110,6 +116,12 @@ function aliases({ answers }: Seen): number {
 /** By the question as it was read. */
 function isOwn({ header }: Seen): boolean {
   return /[. ](cluster\.local|in-addr\.arpa|ip6\.arpa)\. type/i.test(header);
+}
+
+/** The names by which the server knows itself, and what stands above them. */
+function isNameserver({ labels, type }: Question): boolean {
+  const name = labels.join('.').toLowerCase();
+  return type === types.NS || name === 'ns.dns.cluster.local' || name === 'dns.cluster.local';
 }
 
 function isRespelled({ labels }: Question): boolean {
