@@ -3,7 +3,7 @@
  * beside CoreDNS where its binary is (COREDNS or PATH), and beside NSD, Knot and Unbound with the same
  * records as static zones, which is the limit of what a server can do.
  *
- *   npm run bench -- dns [--services 100,50000] [--servers fairlead,NSD] [--rows PTR,mix] [--seconds 1]
+ *   npm run bench -- dns [--services 100,50000] [--servers 'fairlead;NSD'] [--rows PTR,mix] [--seconds 1]
  */
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -42,7 +42,7 @@ type Measured = {
 
 async function main(): Promise<void> {
   requireDnsperf();
-  const chosen = flags.servers?.split(',');
+  const chosen = flags.servers?.split(';');
   const kinds = serverKinds().filter(({ name }) => chosen?.includes(name) ?? true);
   for (const { name } of kinds.filter(({ program }) => program === undefined)) {
     console.error(`${name} is not on this machine: its columns are missing`);

@@ -38,7 +38,11 @@ const lazyBuiltins: Plugin = {
 const fresh = `${target}.${process.pid}`;
 mkdirSync(fresh, { recursive: true });
 await build({
-  entryPoints: [join(root, 'src', 'cli', 'main.ts')],
+  entryPoints: {
+    main: join(root, 'src', 'cli', 'main.ts'),
+    // Threads start from files of their own.
+    'udp-worker': join(root, 'src', 'dns', 'workers', 'udp-worker.ts'),
+  },
   bundle: true,
   splitting: true,
   format: 'esm',

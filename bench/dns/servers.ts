@@ -33,6 +33,8 @@ export function serverKinds(): ServerKind[] {
   });
   return [
     ours('fairlead'),
+    ours('fairlead, 1 worker', '--workers', '1'),
+    ours('fairlead, 2 workers', '--workers', '2'),
     { name: 'CoreDNS', program: findProgram('coredns', process.env.COREDNS), configure: coredns },
     { name: 'NSD', program: findProgram('nsd'), configure: nsd },
     { name: 'Knot', program: findProgram('knotd'), configure: knot },

@@ -9,7 +9,6 @@ import { KubernetesStage, makeKubernetes } from './plugins/kubernetes.ts';
 import { loadbalanceStage } from './plugins/loadbalance.ts';
 import { LoopStage } from './plugins/loop.ts';
 import { chainOf, type Next, type Stage } from './stage.ts';
-import type { MessageCache } from './upstream/message-cache.ts';
 import { UpstreamPool } from './upstream/pool.ts';
 import type { World } from './world.ts';
 import type { ZoneData } from './zone/zone-data.ts';
@@ -32,8 +31,6 @@ export type Plain = {
   readonly keeper: AnswerKeeper;
   /** What answers of the watch are made from. */
   readonly data: ZoneData | undefined;
-  /** Where kept answers of other servers are counted. */
-  readonly cache: MessageCache | undefined;
   /** Whether addresses change places. */
   readonly shuffles: boolean;
   /** What every answer rests on besides. */
@@ -164,7 +161,6 @@ function plainOf(
   return {
     keeper,
     data: zones?.data,
-    cache: cache?.cache,
     shuffles: plugins.loadbalance !== undefined,
     alsoReads: changing.length === 0 ? [] : [hostsPlace],
   };

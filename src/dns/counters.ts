@@ -1,38 +1,41 @@
 /** What the server counts while it answers: plain numbers, read when somebody scrapes them. */
 
-/** One kind of answer; the texts are metric labels. */
-export type AnswerCount = {
-  readonly transport: string;
-  readonly type: number;
-  readonly rcode: number;
-  count: number;
-};
+import { AnswerCounts, sumOf, type AnswerCount, type AnswerKind } from './answer-counts.ts';
 
 export class DnsCounters {
-  readonly #answers = new Map<number, AnswerCount>();
-  responseBytes = 0;
+  /** Of this thread first, then of each worker. */
+  readonly #answers = [new AnswerCounts()];
   panics = 0;
   /** Seconds from a change of the pods to our taking it in, each once (D104). */
   readonly programmingSeconds = new Histogram(20, 0.001);
 
-  answered(answer: { transport: 'udp' | 'tcp'; type: number; rcode: number; bytes: number }): void {
-    const { transport, type, rcode } = answer;
-    // Types are 16 bits and come from clients: the rare ones share a row, so that rows are few.
-    const shownType = type < 512 ? type : 0;
-    const key = (shownType << 5) | (rcode << 1) | (transport === 'tcp' ? 1 : 0);
-    const known = this.#answers.get(key);
-    if (known === undefined)
-      this.#answers.set(key, { transport, type: shownType, rcode, count: 1 });
-    else known.count += 1;
-    this.responseBytes += answer.bytes;
+  answered(answer: AnswerKind): void {
+    this.#answers[0]!.answered(answer);
+  }
+
+  /** Counts that belong to these, for a worker. */
+  forWorker(): AnswerCounts {
+    const counts = new AnswerCounts();
+    this.#answers.push(counts);
+    return counts;
+  }
+
+  /** This thread's own. */
+  get own(): AnswerCounts {
+    return this.#answers[0]!;
   }
 
   answers(): readonly AnswerCount[] {
-    return [...this.#answers.values()];
+    return sumOf(this.#answers);
   }
 
   total(): number {
     return this.answers().reduce((sum, { count }) => sum + count, 0);
+  }
+
+  /** Kept answers of other servers that did not go through their cache. */
+  hits(kind: 'success' | 'denial'): number {
+    return this.#answers.reduce((sum, counts) => sum + counts.hits(kind), 0);
   }
 }
 

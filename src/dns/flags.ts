@@ -30,6 +30,8 @@ export type CorefileFlags = {
 };
 
 export type Flags = ({ readonly options: DnsFlags } | CorefileFlags) & {
+  /** Threads that answer over UDP; 0: the main one does. */
+  readonly workers: number;
   /** Only say what the configuration is. */
   readonly check: boolean;
 };
@@ -38,7 +40,8 @@ export type Flags = ({ readonly options: DnsFlags } | CorefileFlags) & {
 export function parseFlags(args: readonly string[]): Flags {
   const values = readArgs(args.map((arg) => coreDnsNames.get(arg) ?? arg));
   const { check = false, config, kubeconfig } = values;
-  if (config === undefined) return { check, options: optionsOf(values) };
+  const workers = numberFlag('--workers', values.workers ?? '0', 64);
+  if (config === undefined) return { check, workers, options: optionsOf(values) };
   const [other] = Object.keys(values).filter((name) => !beside.has(name));
   if (other !== undefined) {
     throw new UserError(
@@ -48,7 +51,7 @@ export function parseFlags(args: readonly string[]): Flags {
     );
   }
   const port = numberFlag('--port', values.port ?? '53', 65_535);
-  return { check, corefile: config, port, kubeconfig };
+  return { check, workers, corefile: config, port, kubeconfig };
 }
 
 /** Manifests of CoreDNS use these. */
@@ -59,7 +62,7 @@ const coreDnsNames = new Map([
 ]);
 
 /** What may stand beside --config. */
-const beside = new Set(['config', 'check', 'kubeconfig', 'port']);
+const beside = new Set(['config', 'check', 'kubeconfig', 'port', 'workers']);
 
 function optionsOf(values: ReturnType<typeof readArgs>): DnsFlags {
   const podRecords = values.pods ?? 'insecure';
@@ -103,6 +106,7 @@ function readArgs(args: readonly string[]) {
         'health-port': { type: 'string' },
         'ready-port': { type: 'string' },
         'metrics-port': { type: 'string' },
+        workers: { type: 'string' },
       },
     }).values;
   } catch (error) {

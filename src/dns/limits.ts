@@ -2,6 +2,8 @@
 export const dnsLimits = {
   /** Longer ones are made anew: all together then hold no more than 40 MB, and mostly 2. */
   answerBytesMax: 4096,
+  /** Questions of one worker that wait for the main thread: some hundred milliseconds of work. */
+  workerQuestionsMax: 4096,
   /** TTL of the cluster's records where none is set. */
   defaultTtlSeconds: 5,
   /** How long a start waits for the watches where CoreDNS waits (D91). */

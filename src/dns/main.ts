@@ -33,6 +33,7 @@ export async function runDns(
     clientFor,
     log,
     hostSearch: parseSearchList(readResolvConf()),
+    workers: flags.workers,
   });
   stopOnSignal(server, lameDuckMsOf(configuration), () => log.info('stopped'));
 }

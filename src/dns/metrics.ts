@@ -46,7 +46,7 @@ export async function metricsPage({ counters, blocks }: MetricSources): Promise<
   }
   counter('coredns_panics_total', 'Queries that met a bug').inc(counters.panics);
   for (const stage of blocks.flatMap(({ stages }) => stages)) {
-    if (stage instanceof CacheStage) addCache(stage.cache, registers);
+    if (stage instanceof CacheStage) addCache(stage.cache, counters, registers);
     if (stage instanceof ForwardStage) addForward(stage, registers);
   }
   const text = await registers[0]!.metrics();
@@ -58,23 +58,24 @@ export async function metricsPage({ counters, blocks }: MetricSources): Promise<
   return { code: 200, body: text + latency, type: registers[0]!.contentType };
 }
 
-function addCache(cache: MessageCache, registers: Registry[]): void {
+function addCache(cache: MessageCache, counters: DnsCounters, registers: Registry[]): void {
   const labelNames = ['type'];
+  // Those that are kept encoded are answered before the cache.
+  const hitsOf = (type: 'success' | 'denial') => cache.hits[type] + counters.hits(type);
   const make = { registers, labelNames };
   const entries = new Gauge({ ...make, name: 'coredns_cache_entries', help: 'Entries kept' });
   const hits = new Counter({ ...make, name: 'coredns_cache_hits_total', help: 'Cache hits' });
   for (const type of ['success', 'denial'] as const) {
     entries.set({ type }, cache.size[type]);
-    hits.inc({ type }, cache.hits[type]);
+    hits.inc({ type }, hitsOf(type));
   }
   const single = (name: string, help: string, value: number) =>
     new Counter({ registers, name, help }).inc(value);
-  const { hits: found, misses } = cache;
-  single('coredns_cache_misses_total', 'Cache misses', misses);
+  single('coredns_cache_misses_total', 'Cache misses', cache.misses);
   single(
     'coredns_cache_requests_total',
     'Questions put to the cache',
-    found.success + found.denial + misses,
+    hitsOf('success') + hitsOf('denial') + cache.misses,
   );
   single('coredns_cache_evictions_total', 'Entries dropped for room', cache.evictions);
 }

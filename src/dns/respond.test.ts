@@ -74,13 +74,12 @@ function responder(): {
     stages,
     chain: chainOf(stages),
     synced: feed.synced,
-    plain: { keeper, data, cache: undefined, shuffles: true, alsoReads: [] },
+    plain: { keeper, data, shuffles: true, alsoReads: [] },
   };
   const counters = new DnsCounters();
   const options = { zones: [{ zone: root, block }], label: 'dns://:53', host: '::', counters };
   const inner = new Responder(options);
-  const source = { store: keeper.store, cache: undefined };
-  const fast = new FastPath({ source, counters, nowMs, random });
+  const fast = new FastPath({ store: keeper.store, counts: counters.own, nowMs, random });
   let hits = 0;
   const respond: Responder['respond'] = (packet, transport, from) => {
     const reply = kept(fast, packet, transport === 'udp' ? 'udp' : 'tcp');
@@ -96,7 +95,7 @@ function kept(fast: FastPath, packet: Uint8Array, transport: 'udp' | 'tcp'): Buf
   const [before, after] = [3, 5];
   const input = Buffer.concat([Buffer.alloc(before, 0xff), packet, Buffer.alloc(after, 0xff)]);
   const output = Buffer.alloc(6000);
-  const out = { ...bytesOf(output), at: before, room: 0 };
+  const out = { ...bytesOf(output), at: before, room: 0, roomMax: 5000 };
   const range = { start: before, end: before + packet.length };
   const length = fast.answer(bytesOf(input), range, transport, out);
   return length === 0 ? undefined : output.subarray(before, before + length);

@@ -95,7 +95,6 @@ export class Responder {
       transport: transport === 'udp' ? 'udp' : 'tcp',
       type,
       rcode: reply[3]! & 0xf,
-      bytes: reply.length,
     });
     return reply;
   }

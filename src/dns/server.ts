@@ -4,7 +4,7 @@ import { systemClock, type Clock } from '../lib/clock.ts';
 import { messageOf } from '../lib/errors.ts';
 import { formatHostPort } from '../lib/ip.ts';
 import type { Logger } from '../lib/log.ts';
-import { makeBlock, type Block } from './blocks.ts';
+import { makeBlock, type Block, type Plain } from './blocks.ts';
 import { configurationOf, type ServeOptions } from './config/from-options.ts';
 import type { ApiSettings, Configuration, Site } from './config/types.ts';
 import { DnsCounters } from './counters.ts';
@@ -38,6 +38,8 @@ export type Surroundings = {
   readonly print?: (line: string) => void;
   /** The search list of this machine, which pods have behind their own. */
   readonly hostSearch?: readonly Name[];
+  /** Threads that answer over UDP; 0: this one does. */
+  readonly workers?: number;
 };
 
 export type DnsServer = {
@@ -68,7 +70,8 @@ export async function serve(
   const counters = new DnsCounters();
   const { print = printLine, hostSearch = [] } = surroundings;
   const world: World = { clientFor, counters, clock, random, log, print, hostSearch };
-  const life: Life = { stopping: false, blocks: [], closers: [] };
+  const { workers = 0 } = surroundings;
+  const life: Life = { stopping: false, blocks: [], closers: [], workers };
   try {
     for (const settings of configuration.blocks) {
       life.blocks.push(await makeBlock(settings, world));
@@ -95,7 +98,12 @@ function waitBeforeListening({ blocks }: Configuration, clock: Clock): Promise<v
   return new Promise((resolve) => clock.after(Math.max(...strict), resolve));
 }
 
-type Life = { stopping: boolean; blocks: Block[]; closers: (() => Promise<void>)[] };
+type Life = {
+  stopping: boolean;
+  blocks: Block[];
+  closers: (() => Promise<void>)[];
+  readonly workers: number;
+};
 
 function stagesOf({ blocks }: Life) {
   return blocks.flatMap(({ stages }) => stages);
@@ -134,11 +142,12 @@ async function listenAll(life: Life, world: World): Promise<HostPort[]> {
   const listening = [...sockets.values()].map(async (served) => {
     const { site } = served[0]!;
     const zones = served.map(({ site: { zone }, block }) => ({ zone, block }));
-    const { counters, log, clock } = world;
+    const { counters, log } = world;
     const responder = new Responder({ zones, label: socketLabel(site), host: site.host, counters });
     const handle = handlerOf(responder, counters, log);
-    const fast = fastPathOf(served, world);
-    const { port, listeners } = await listenBoth(site, { handle, fast, clock });
+    const plain = plainOf(served);
+    const how = { handle, plain, world, workers: life.workers };
+    const { port, listeners } = await listenBoth(site, how);
     for (const listener of listeners) life.closers.push(() => listener.close());
     return { host: site.host, port };
   });
@@ -146,16 +155,17 @@ async function listenAll(life: Life, world: World): Promise<HostPort[]> {
 }
 
 /** Where one block answers whatever is asked there, kept answers go before it. */
-function fastPathOf(
+function plainOf(
   served: readonly { readonly site: Site; readonly block: Block }[],
-  { counters, clock, random }: World,
-): FastPath | undefined {
-  const [{ site, block }, ...more] = served as [(typeof served)[0], ...typeof served];
-  if (more.length > 0 || site.zone !== root || block.plain === undefined) return undefined;
-  const { keeper, cache, shuffles } = block.plain;
+): Plain | undefined {
+  const [first, ...more] = served;
+  return more.length === 0 && first!.site.zone === root ? first!.block.plain : undefined;
+}
+
+function fastPathOf({ keeper, shuffles }: Plain, { counters, clock, random }: World): FastPath {
   return new FastPath({
-    source: { store: keeper.store, cache },
-    counters,
+    store: keeper.store,
+    counts: counters.own,
     nowMs: () => clock.monotonicMs(),
     random: shuffles ? random : undefined,
   });
@@ -163,16 +173,20 @@ function fastPathOf(
 
 type Both = { readonly port: number; readonly listeners: readonly Listener[] };
 
+type How = {
+  readonly handle: Handle;
+  readonly plain: Plain | undefined;
+  readonly world: World;
+  readonly workers: number;
+};
+
 /** UDP and TCP on the same port, which the kernel chooses for one of them if it is 0. */
-async function listenBoth(
-  { host, port }: HostPort,
-  how: { readonly handle: Handle; readonly fast: FastPath | undefined; readonly clock: Clock },
-  triesLeft = 5,
-): Promise<Both> {
-  const { handle, fast, clock } = how;
-  const udp = await listenUdp({ host, port }, handle, fast);
+async function listenBoth({ host, port }: HostPort, how: How, triesLeft = 5): Promise<Both> {
+  const { handle, plain, world } = how;
+  const fast = plain && fastPathOf(plain, world);
+  const udp = await listenUdpHow({ host, port }, how, fast);
   try {
-    const tcp = await listenTcp({ host, port: udp.port }, handle, clock, fast);
+    const tcp = await listenTcp({ host, port: udp.port }, handle, world.clock, fast);
     return { port: udp.port, listeners: [udp, tcp] };
   } catch (error) {
     await udp.close();
@@ -180,6 +194,16 @@ async function listenBoth(
     if (port !== 0 || triesLeft === 0) throw error;
     return listenBoth({ host, port }, how, triesLeft - 1);
   }
+}
+
+async function listenUdpHow(
+  at: HostPort,
+  { handle, plain: kept, world: { counters }, workers }: How,
+  fast: FastPath | undefined,
+): Promise<Listener> {
+  if (workers === 0) return listenUdp(at, handle, fast);
+  const { listenUdpInWorkers } = await import('./workers/udp-workers.ts');
+  return listenUdpInWorkers({ ...at, workers, handle, counters, kept });
 }
 
 /** As CoreDNS's metrics name a socket: all addresses have no host. */

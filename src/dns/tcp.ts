@@ -248,7 +248,7 @@ const none = bytesOf(Buffer.alloc(0));
 const frameBytesMax = 2 + messageBytesMax;
 /** Replies of one turn are gathered here; every connection is done with it before the next begins. */
 const outgoing = Buffer.allocUnsafeSlow(2 * frameBytesMax);
-const out: Out = { ...bytesOf(outgoing), at: 0, room: 0 };
+const out: Out = { ...bytesOf(outgoing), at: 0, room: 0, roomMax: messageBytesMax };
 const range = { start: 0, end: 0 };
 
 /** A message over TCP has its length in front (RFC 1035 §4.2.2). */

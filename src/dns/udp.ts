@@ -28,16 +28,22 @@ const roundsMax = 4;
 
 /** Binds and answers from then on. `host` is an address; `::` takes both families. */
 export async function listenUdp(
-  { host, port }: { readonly host: string; readonly port: number },
+  at: { readonly host: string; readonly port: number },
   handle: Handle,
   fast?: FastPath,
 ): Promise<Listener> {
-  return new UdpListener(open(host, port), handle, fast);
+  return new UdpListener(openBatch({ ...at, reusePort: false }), handle, fast);
 }
 
-function open(host: string, port: number): UdpBatch {
+/** `reusePort`: beside other sockets on the same port. */
+export function openBatch(options: {
+  readonly host: string;
+  readonly port: number;
+  readonly reusePort: boolean;
+}): UdpBatch {
+  const { host, port } = options;
   try {
-    return new UdpBatch({ host, port, receiveBufferBytes, reusePort: false });
+    return new UdpBatch({ ...options, receiveBufferBytes });
   } catch (cause) {
     const target = formatHostPort(host, port);
     const text = `Cannot listen on UDP "${target}": ${messageOf(cause)}`;
@@ -64,7 +70,7 @@ class UdpListener implements Listener {
     this.#handle = handle;
     this.#fast = fast;
     this.#input = bytesOf(batch.input);
-    this.#out = { ...bytesOf(batch.output), at: 0, room: 0 };
+    this.#out = { ...bytesOf(batch.output), at: 0, room: 0, roomMax: datagramBytesMax };
     this.#stopPolling = onReadableAtOnce(batch.fd, () => this.#answerAll());
   }
 

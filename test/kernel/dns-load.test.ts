@@ -113,27 +113,33 @@ class Pipeline {
 const burst = 20_000;
 const outstanding = 100;
 
-test(`[D102] ${burst} questions in bursts get one answer each, and each is counted`, async () => {
-  const metrics = { host: '127.0.0.1', port: metricsPort };
-  await using server = await startServer({ client, metrics });
-  const answered = await askInBursts(server.at);
-  assert.equal(answered, burst);
-  const page = await (await fetch(`http://127.0.0.1:${metricsPort}/metrics`)).text();
-  const counts = page.matchAll(/^coredns_dns_requests_total\{.*proto="udp".*\} (\d+)$/gm);
-  assert.equal(
-    [...counts].reduce((sum, [, count]) => sum + Number(count), 0),
-    burst,
-  );
-});
+for (const workers of [0, 2]) {
+  test(`[D102] ${burst} questions in bursts, ${workers} workers: each is answered and counted once`, async () => {
+    const metrics = { host: '127.0.0.1', port: metricsPort };
+    await using server = await startServer({ client, metrics, workers });
+    const clients = workers === 0 ? 1 : 8;
+    const share = burst / clients;
+    const answered = await Promise.all(
+      Array.from({ length: clients }, () => askInBursts(server.at, share)),
+    );
+    assert.deepEqual(answered, Array(clients).fill(share));
+    const page = await (await fetch(`http://127.0.0.1:${metricsPort}/metrics`)).text();
+    const counts = page.matchAll(/^coredns_dns_requests_total\{.*proto="udp".*\} (\d+)$/gm);
+    assert.equal(
+      [...counts].reduce((sum, [, count]) => sum + Number(count), 0),
+      burst,
+    );
+  });
+}
 
 /** Always so many on their way; how many were answered, each once and rightly. */
-async function askInBursts({ host, port }: Asked): Promise<number> {
+async function askInBursts({ host, port }: Asked, total: number): Promise<number> {
   const socket = createSocket('udp4');
   const waiting = new Set<number>();
   let [sent, answered] = [0, 0];
   const { promise, resolve, reject } = Promise.withResolvers<number>();
   const fill = () => {
-    for (; waiting.size < outstanding && sent < burst; sent += 1) {
+    for (; waiting.size < outstanding && sent < total; sent += 1) {
       waiting.add(sent);
       socket.send(numbered(sent), port, host);
     }
@@ -144,7 +150,7 @@ async function askInBursts({ host, port }: Asked): Promise<number> {
       assert.ok(waiting.delete(id), `answer ${id} came twice`);
       checkReply(bytes, id);
       answered += 1;
-      if (answered === burst) resolve(answered);
+      if (answered === total) resolve(answered);
       else fill();
     } catch (error) {
       reject(error);
@@ -165,8 +171,15 @@ for (const { family, own, from } of [
   test(`a server on all addresses answers from the one that was asked, ${family}`, async () => {
     const prefix = family === 'IPv4' ? 32 : 128;
     execFileSync('ip', ['address', 'add', `${own}/${prefix}`, 'dev', 'lo', 'nodad']);
-    for (const host of family === 'IPv4' ? ['0.0.0.0', '::'] : ['::']) {
-      await using server = await startServer({ client, listen: [{ host, port: 0 }] });
+    const hosts = family === 'IPv4' ? ['0.0.0.0', '::'] : ['::'];
+    for (const [host, workers] of hosts.flatMap(
+      (host) =>
+        [
+          [host, 0],
+          [host, 1],
+        ] as const,
+    )) {
+      await using server = await startServer({ client, listen: [{ host, port: 0 }], workers });
       await server.synced;
       // Kept and not kept go different ways: each is asked twice.
       for (const id of [1, 1, 4, 4]) {
@@ -187,3 +200,11 @@ async function firstMessage(socket: UdpSocket): Promise<Buffer> {
   const [bytes] = (await once(socket, 'message', { signal: timeout })) as [Buffer];
   return bytes;
 }
+
+test('a port that is taken is said by name, also where workers bind it', async () => {
+  await using server = await startServer({ client, workers: 2 });
+  await assert.rejects(
+    startServer({ client, listen: [server.at], workers: 2 }),
+    new RegExp(`Cannot listen on UDP "127.0.0.1:${server.at.port}": .*EADDRINUSE`),
+  );
+});

@@ -129,8 +129,8 @@ export function folded(byte: number): number {
   return byte >= 0x41 && byte <= 0x5a ? byte | 0x20 : byte;
 }
 
-/** Where a reply is written, and how long it may be. */
-export type Out = Bytes & { at: number; room: number };
+/** Where a reply is written, how long it may be, and how much there is room for. */
+export type Out = Bytes & { at: number; room: number; readonly roomMax: number };
 
 /** These bits of the query come back in the reply (D62). */
 export const copiedFlags = FLAG.RD | FLAG.CD;

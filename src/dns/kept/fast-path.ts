@@ -1,19 +1,14 @@
 /** The way of a question whose answer is kept: no object is made, nothing is decoded. */
-import type { DnsCounters } from '../counters.ts';
-import type { MessageCache } from '../upstream/message-cache.ts';
-import { messageBytesMax } from '../wire/message.ts';
+import type { AnswerCounts } from '../answer-counts.ts';
 import type { Out } from './entry.ts';
 import { KeptAnswers } from './kept-answers.ts';
 import { newRawQuery, readRawQuery, roomOf, type Bytes } from './raw-query.ts';
 import type { Store } from './store.ts';
 
-/** Answers that are kept, and where those of other servers are counted. */
-export type KeptSource = { readonly store: Store; readonly cache: MessageCache | undefined };
-
 export type FastPathOptions = {
-  readonly source: KeptSource;
-  readonly counters: DnsCounters;
-  /** Monotonic. */
+  readonly store: Store;
+  readonly counts: AnswerCounts;
+  /** Monotonic, the same in all threads. */
   readonly nowMs: () => number;
   /** Between 0 and 1, for the order of addresses; absent: they stay as they are. */
   readonly random: (() => number) | undefined;
@@ -23,13 +18,16 @@ export type FastPathOptions = {
 const inOrder = () => 1 - Number.EPSILON;
 
 export class FastPath {
-  readonly #options: FastPathOptions;
+  readonly #counts: AnswerCounts;
+  readonly #nowMs: () => number;
   readonly #kept: KeptAnswers;
   readonly #query = newRawQuery();
+  readonly #counted = { transport: 'udp' as 'udp' | 'tcp', type: 0, rcode: 0 };
 
-  constructor(options: FastPathOptions) {
-    this.#options = options;
-    this.#kept = new KeptAnswers(options.source.store, options.random ?? inOrder);
+  constructor({ store, counts, nowMs, random = inOrder }: FastPathOptions) {
+    this.#counts = counts;
+    this.#nowMs = nowMs;
+    this.#kept = new KeptAnswers(store, random);
   }
 
   /** Writes the reply to the query in `packet`, counted, and says how long it is; 0: not kept. */
@@ -41,18 +39,19 @@ export class FastPath {
   ): number {
     const query = this.#query;
     if (!readRawQuery(packet, start, end, query)) return 0;
-    const { counters, nowMs, source } = this.#options;
-    out.room = transport === 'tcp' ? messageBytesMax : roomOf(query);
-    const length = this.#kept.answer(packet, query, nowMs(), out);
-    if (length === 0) return 0;
-    counters.answered({
-      transport,
-      type: packet.view.getUint16(query.questionEnd - 4),
-      rcode: out.bytes[out.at + 3]! & 0xf,
-      bytes: length,
-    });
-    const { kind } = this.#kept;
-    if (kind !== 'own' && source.cache !== undefined) source.cache.hits[kind] += 1;
+    out.room = transport === 'tcp' ? out.roomMax : Math.min(roomOf(query), out.roomMax);
+    const length = this.#kept.answer(packet, query, this.#nowMs(), out);
+    if (length > 0) this.#count(packet.view.getUint16(query.questionEnd - 4), transport, out);
     return length;
+  }
+
+  #count(type: number, transport: 'udp' | 'tcp', out: Out): void {
+    const counted = this.#counted;
+    counted.transport = transport;
+    counted.type = type;
+    counted.rcode = out.bytes[out.at + 3]! & 0xf;
+    this.#counts.answered(counted);
+    const { kind } = this.#kept;
+    if (kind !== 'own') this.#counts.hit(kind);
   }
 }

@@ -6,7 +6,7 @@
 import { isAsked, isFresh, kindOf, writeReply, type Kind, type Out } from './entry.ts';
 import { FLAG } from '../wire/message.ts';
 import { bytesOf, newRawQuery, type Bytes, type RawQuery } from './raw-query.ts';
-import { bucketOf, entryPrefixBytes, placesPerBucket, type Store } from './store.ts';
+import { bucketOf, CONTROL, entryPrefixBytes, placesPerBucket, type Store } from './store.ts';
 
 const none = bytesOf(new Uint8Array(0));
 
@@ -23,8 +23,19 @@ export class KeptAnswers {
     this.#asked = { packet: none, query: newRawQuery(), nowMs: 0, random };
   }
 
-  /** Writes the reply to `out`; its length, or 0 when it must be made by others. */
+  /**
+   * Writes the reply to `out`; its length, or 0 when it must be made by others. Where another thread
+   * has written meanwhile, what was read may be anything, and counts as nothing.
+   */
   answer(packet: Bytes, query: RawQuery, nowMs: number, out: Out): number {
+    const { control } = this.#store;
+    const before = Atomics.load(control, CONTROL.writes);
+    if ((before & 1) !== 0) return 0;
+    const length = this.#answer(packet, query, nowMs, out);
+    return Atomics.load(control, CONTROL.writes) === before ? length : 0;
+  }
+
+  #answer(packet: Bytes, query: RawQuery, nowMs: number, out: Out): number {
     const entry = find(this.#store, packet, query);
     if (entry === 0 || !isFresh(this.#store, entry, nowMs)) return 0;
     this.kind = kindOf(this.#store, entry);
