@@ -99,6 +99,7 @@ class WorkerThread {
   }
 
   #tell(message: ToWorker): void {
+    // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a thread, not a window
     this.#worker.postMessage(message);
   }
 
