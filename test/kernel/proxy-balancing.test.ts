@@ -45,18 +45,22 @@ after(() => {
   topology[Symbol.dispose]();
 });
 
-function program(
-  balancing: Balancing,
-  places: readonly Place[],
-  sessionAffinity: 'None' | 'ClientIP' = 'None',
-) {
+function program(balancing: Balancing, places: readonly Place[], affinitySeconds = 0) {
   const ports = [
     { name: 'tcp', protocol: 'TCP' as const, port: 80, nodePort: 30_007 },
     { name: 'udp', protocol: 'UDP' as const, port: 80, nodePort: 30_007 },
     { name: 'other', protocol: 'UDP' as const, port: 81 },
   ];
   const annotations = { 'fairlead.dev/balancing': balancing };
-  const service = sampleService({ type: 'NodePort', ports, sessionAffinity }, { annotations });
+  const service = sampleService(
+    {
+      type: 'NodePort',
+      ports,
+      sessionAffinity: affinitySeconds === 0 ? 'None' : 'ClientIP',
+      sessionAffinityConfig: { clientIP: { timeoutSeconds: affinitySeconds } },
+    },
+    { annotations },
+  );
   const slices = FAMILIES.map((family) =>
     sampleSlice(
       places.map((place) => `${ADDRESSES[family][place]}@node-1`),
@@ -178,7 +182,7 @@ for (const family of FAMILIES) {
 
 test('[X7] many more clients than 100 keep their endpoints, whatever balances', async () => {
   for (const balancing of ['random', 'roundRobin', 'sourceHash'] as const) {
-    program(balancing, PLACES, 'ClientIP');
+    program(balancing, PLACES, 10_800);
     const asks = Array.from({ length: CLIENTS }, (_, index) => ({
       protocol: 'UDP' as const,
       address: CLUSTER_IP.ipv4,
@@ -189,6 +193,26 @@ test('[X7] many more clients than 100 keep their endpoints, whatever balances', 
     assertEven(tally(first));
     for (let round = 0; round < 2; round += 1) assert.deepEqual(await askAll(asks), first);
   }
+});
+
+test('[P90] another timeout keeps who is tied to whom; without affinity nobody is', async () => {
+  const asks = Array.from({ length: 40 }, (_, index) => ({
+    protocol: 'UDP' as const,
+    address: CLUSTER_IP.ipv4,
+    port: 80,
+    source: client.ipv4(index),
+  }));
+  program('random', PLACES, 10_800);
+  const first = await askAll(asks);
+  for (const seconds of [60, 86_400]) {
+    program('random', PLACES, seconds);
+    assert.deepEqual(await askAll(asks), first, `${seconds} s`);
+  }
+  program('random', PLACES, 0);
+  assert.notDeepEqual(await askAll(asks), first);
+  program('random', PLACES, 30);
+  const again = await askAll(asks);
+  assert.deepEqual(await askAll(asks), again);
 });
 
 test('nft can list what balances', () => {

@@ -343,6 +343,40 @@ test('[P128] a change of one Service plans that one alone', async () => {
   assert.deepEqual(planned, [1, 1], 'a slice per family');
 });
 
+test('[P104] a client that came before its Service is not led into nothing for ever', async () => {
+  const one = { protocol: 'UDP' as const, address: '10.96.0.50', port: 80, sourcePort: 41_100 };
+  assert.equal(await outside(one), 'ETIMEDOUT');
+  await putService('late', {
+    clusterIP: '10.96.0.50',
+    ipFamilies: ['IPv4'],
+    ipFamilyPolicy: 'SingleStack',
+  });
+  await putEndpoints('late', ['local']);
+  await eventually(() => outside(one), ADDRESSES.ipv4.local);
+});
+
+test('[P102, X2] flows to the number of a node port elsewhere are not ours to forget', async () => {
+  const { local2: elsewhere, node } = ADDRESSES.ipv4;
+  await topology.local2.tell({ kind: 'listen', address: elsewhere, port: NODE_PORT });
+  const foreign = {
+    protocol: 'UDP' as const,
+    address: elsewhere,
+    port: NODE_PORT,
+    sourcePort: 41_200,
+  };
+  assert.equal(await outside(foreign), elsewhere);
+  await putEndpoints('web', ['local']);
+  const mine = { ...foreign, address: node, sourcePort: 41_201 };
+  assert.equal(await outside(mine), ADDRESSES.ipv4.local);
+  await putEndpoints('web', ['remote']);
+  await eventually(() => outside(mine), ADDRESSES.ipv4.remote);
+  const flows = execFileSync('conntrack', ['-L', '-p', 'udp'], {
+    encoding: 'utf8',
+    stdio: ['ignore', 'pipe', 'ignore'],
+  });
+  assert.match(flows, new RegExp(`dst=${elsewhere} sport=41200 dport=${NODE_PORT}`));
+});
+
 test('[P109, X1] flows of a deleted UDP Service are forgotten, and counted', async () => {
   const one = { protocol: 'UDP' as const, address: '192.0.2.9', port: 80, sourcePort: 41_000 };
   assert.equal(await outside(one), ADDRESSES.ipv4.local2);
