@@ -1,6 +1,6 @@
 /** What a plan does with the first packet of a connection, answered without a kernel. */
 import type { Protocol } from '../api/types.ts';
-import { cidrContains, parseCidr } from '../lib/ip.ts';
+import { cidrContains, familyOf, parseCidr } from '../lib/ip.ts';
 import { sourceTarget } from './source-hash.ts';
 import {
   frontendKey,
@@ -53,7 +53,16 @@ export type Outcome =
       readonly frontend?: PlannedFrontend;
     }
   /** Not Service traffic. */
-  | { readonly verdict: 'pass' };
+  | { readonly verdict: 'pass'; readonly localhost?: LocalhostOutcome };
+
+/**
+ * What becomes of a packet to a node port on a loopback address (P36): the proxy's own process
+ * hands it on, or it is counted and left to whoever listens there.
+ */
+export type LocalhostOutcome = {
+  readonly portId: string;
+  readonly forwarded: boolean;
+};
 
 /** Says what the node does with the packet. */
 export function evaluate(plan: ForwardingPlan, packet: Packet): Outcome {
@@ -113,7 +122,20 @@ function evaluateUnknown(plan: ForwardingPlan, packet: Packet): Outcome {
   }
   return plan.options.serviceCidrs.some((cidr) => contains(cidr, packet.destination))
     ? { verdict: 'drop', reason: 'address-not-allocated' }
-    : { verdict: 'pass' };
+    : evaluateLocalhost(plan, packet);
+}
+
+function evaluateLocalhost(plan: ForwardingPlan, packet: Packet): Outcome {
+  const { destination, protocol, port: number } = packet;
+  if (!isLoopback(destination)) return { verdict: 'pass' };
+  const family = familyOf(destination);
+  const port = [...plan.ports.values()].find(
+    (one) => one.nodePort === number && one.protocol === protocol && one.family === family,
+  );
+  if (port === undefined) return { verdict: 'pass' };
+  const served = plan.node.loopback?.includes(destination) === true && protocol === 'TCP';
+  const forwarded = served && port.cluster.length > 0;
+  return { verdict: 'pass', localhost: { portId: port.id, forwarded } };
 }
 
 function poolOf(frontend: PlannedFrontend, port: PortPlan, origin: Origin): readonly Target[] {

@@ -102,6 +102,8 @@ export type NodeFacts = {
   readonly addresses: readonly string[];
   /** Those of them that answer on node ports. */
   readonly nodePortAddresses: readonly string[];
+  /** Loopback addresses whose TCP node ports a process serves (P36). */
+  readonly loopback?: readonly string[];
 };
 
 /** Interfaces by name, or by how their names begin. */

@@ -32,7 +32,6 @@ export class NodeWatch {
   readonly #serviceCidrs: ServiceCidrWatch | undefined;
   #node: Node | undefined;
   #interfaceAddresses: readonly string[] = [];
-  #loopback: readonly string[] = [];
   #context: PlanContext;
   #ready: () => void;
   /** Settles once the Node has all that planning waits for: in mode NodeCIDR its pod ranges. */
@@ -65,7 +64,7 @@ export class NodeWatch {
 
   /** Loopback addresses whose node ports a forwarder in user space is to serve (P36). */
   get loopback(): readonly string[] {
-    return this.#loopback;
+    return this.#context.node.loopback ?? [];
   }
 
   start(): void {
@@ -113,14 +112,12 @@ export class NodeWatch {
   }
 
   #refresh(): void {
-    const [old, oldLoopback] = [this.#context, this.#loopback];
+    const old = this.#context;
     this.#context = this.#plan();
     if (this.#options.detectLocal.mode !== 'NodeCIDR' || podCidrsOf(this.#node).length > 0) {
       this.#ready();
     }
-    const change =
-      changeBetween(old, this.#context) ??
-      (same(oldLoopback, this.#loopback) ? undefined : 'nodePorts');
+    const change = changeBetween(old, this.#context);
     if (change !== undefined) this.#onChange(change);
   }
 
@@ -132,7 +129,6 @@ export class NodeWatch {
     const choice = chooseNodePortAddresses(nodePortAddresses, { nodeIPs, interfaceAddresses });
     const nodePodCidrs = podCidrsOf(this.#node);
     const detection = planDetection(detectLocal, { nodeIPs, nodePodCidrs });
-    this.#loopback = choice.loopback;
     if (detectLocal.mode !== 'NodeCIDR' || nodePodCidrs.length > 0) {
       this.#warn([...choice.warnings, ...detection.warnings]);
     }
@@ -144,6 +140,7 @@ export class NodeWatch {
         nodeIPs,
         addresses: interfaceAddresses,
         nodePortAddresses: choice.addresses,
+        loopback: choice.loopback,
         ...(zone === undefined ? {} : { zone }),
       },
       options: {
@@ -177,6 +174,7 @@ function changeBetween(old: PlanContext, now: PlanContext): NodeChange | undefin
   if (old.node.zone !== now.node.zone) return 'all';
   if (!same(old.options.podCidrs, now.options.podCidrs)) return 'all';
   if (!same(old.node.nodePortAddresses, now.node.nodePortAddresses)) return 'nodePorts';
+  if (!same(old.node.loopback ?? [], now.node.loopback ?? [])) return 'nodePorts';
   return same(old.options.serviceCidrs, now.options.serviceCidrs) ? undefined : 'ranges';
 }
 
