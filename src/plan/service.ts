@@ -44,17 +44,20 @@ export function planService(
   const usable = slices.filter((slice) => !hasLabel(slice, PROXY_NAME_LABEL));
   const ports: PortPlan[] = [];
   const clusterIPs: string[] = [];
-  const localReady = new Set<string>();
+  let localEndpoints = 0;
   for (const family of ['ipv4', 'ipv6'] as const) {
     const clusterIP = clusterIPOf(service, family);
     if (clusterIP === undefined) continue;
     clusterIPs.push(clusterIP);
+    const localReady = new Set<string>();
     for (const port of service.spec.ports ?? []) {
       const { protocol = 'TCP', name: portName = '' } = port;
       const sets = selectEndpoints(usable, { portName, protocol, family, node: context.node });
       for (const address of sets.localReady) localReady.add(address);
       ports.push(planPort({ service, port, family, clusterIP, sets }, context));
     }
+    // A pod with an address of each family is one endpoint (P119).
+    localEndpoints = Math.max(localEndpoints, localReady.size);
   }
   if (ports.length === 0) return undefined;
   const healthPort = healthCheckPort(service);
@@ -64,9 +67,7 @@ export function planService(
     since: creationTimestamp,
     ports,
     clusterIPs,
-    ...(healthPort === undefined
-      ? {}
-      : { healthCheck: { port: healthPort, localEndpoints: localReady.size } }),
+    ...(healthPort === undefined ? {} : { healthCheck: { port: healthPort, localEndpoints } }),
     ...(notices.length > 0 ? { notices } : {}),
   };
 }

@@ -11,7 +11,7 @@ import { systemClock, type Clock } from '../lib/clock.ts';
 import { messageOf } from '../lib/errors.ts';
 import type { IpFamily } from '../lib/ip.ts';
 import { serviceKeyOf } from '../plan/forwarding.ts';
-import { planService } from '../plan/service.ts';
+import { HEADLESS_LABEL, planService, PROXY_NAME_LABEL } from '../plan/service.ts';
 import type { Clash } from '../plan/types.ts';
 import { ProxyHealth } from './health/proxy-health.ts';
 import { ServiceHealthPorts } from './health/service-ports.ts';
@@ -33,6 +33,8 @@ const WRITES_PER_COMMIT = 5000;
 const WATCH_MS = 800;
 /** Comparing takes at most a tenth of the time. */
 const COMPARE_PAUSE = 9;
+/** What is for others, or for nobody, does not come over the wire (P1, P2). */
+const FOR_PROXIES = `!${PROXY_NAME_LABEL},!${HEADLESS_LABEL}`;
 /** Who events say they come from: what people filter by. */
 const component = 'kube-proxy';
 const RETRY_MS = 50;
@@ -80,6 +82,8 @@ class ServiceProxy implements Proxy {
   #failureTold = false;
   /** What the sync that is under way took so far, by family. */
   readonly #spentMs = new Map<IpFamily, number>();
+  /** Families whose last sync failed. */
+  readonly #failed = new Set<IpFamily>();
   /** The sync under way began by reading the kernel. */
   #full = true;
   #lastFullMs = 0;
@@ -101,6 +105,7 @@ class ServiceProxy implements Proxy {
       resource: resources.endpointslices,
       clock: this.#clock,
       log,
+      labelSelector: FOR_PROXIES,
       trim: (slice) => slimSlice(slice, nodeName),
     });
     this.#slices.addIndex('service', (slice) => [serviceKeyOf(slice) ?? '']);
@@ -185,7 +190,8 @@ class ServiceProxy implements Proxy {
   #serviceInformer(): Informer<Service> {
     const { informers, client, log } = this.#options;
     const resource = resources.services;
-    const own = { client, resource, log, clock: this.#clock, trim: slimService };
+    const labelSelector = FOR_PROXIES;
+    const own = { client, resource, log, clock: this.#clock, labelSelector, trim: slimService };
     return informers?.of<Service>(resource) ?? new Informer<Service>(own);
   }
 
@@ -317,8 +323,12 @@ class ServiceProxy implements Proxy {
     this.#failureTold ||= failed;
     this.#spentMs.set(family, last || failed ? 0 : spentMs);
     if (!last && !failed) return;
+    // What follows a failure begins by reading the kernel as well (P128).
+    const full = this.#full || this.#failed.has(family);
+    if (failed) this.#failed.add(family);
+    else this.#failed.delete(family);
     if (!failed) this.health.updated(family);
-    const sync = { family, full: this.#full, durationMs: spentMs };
+    const sync = { family, full, durationMs: spentMs };
     this.#options.observer?.synced(failed ? { ...sync, error } : sync);
   }
 

@@ -187,7 +187,8 @@ test('its configuration starts a proxy with the token of a pod, and its rights a
   );
   const refused = [...watcher.asked].filter((question) => !allowed.has(question));
   assert.deepEqual(refused, [], 'the ClusterRole allows all that was asked');
-  for (const resource of ['services.', 'nodes.', 'endpointslices.discovery.k8s.io']) {
+  const read = ['services.', 'nodes.', 'endpointslices.discovery.k8s.io'];
+  for (const resource of [...read, 'servicecidrs.networking.k8s.io']) {
     assert(watcher.asked.has(`list ${resource}`), `never listed ${resource}`);
   }
 });

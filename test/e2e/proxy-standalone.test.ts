@@ -326,6 +326,8 @@ test('[P139] [P140] metrics of what has happened', async () => {
   assert.equal(await metric('kubeproxy_sync_proxy_rules_service_changes_pending'), 0);
   assert((await metric('kubeproxy_sync_proxy_rules_service_changes_total'))! >= 2);
   assert((await metric('kubeproxy_proxy_healthz_total{code="200"}'))! >= 2);
+  assert.equal(await metric('fairlead_proxy_address_clashes'), 0);
+  assert.equal(await metric('fairlead_proxy_localhost_node_ports_rejected_total'), 0);
   const { text } = await page(10_249, '/metrics');
   assert.match(
     text,

@@ -112,6 +112,21 @@ test("[P133] kube-proxy's own tables and ours go whole, tables of others stay", 
   assert.equal(list(), 'table ip mine {\n}\ntable ip6 mine {\n}\ntable inet fairlead {\n}\n');
 });
 
+test('[P133] the link of mode ipvs goes with all its addresses, other links stay', () => {
+  const ip = (words: string) => execFileSync('ip', words.split(' '), { encoding: 'utf8' });
+  // A bridge, since not every kernel has dummy links.
+  for (const link of ['kube-ipvs0', 'kube-other0']) {
+    ip(`link add ${link} type bridge`);
+    ip(`addr add 10.96.0.1/32 dev ${link}`);
+  }
+  assert.deepEqual(cleanUp(['own']), []);
+  assert.deepEqual(cleanUp(['own', 'kubeProxy']), ['link kube-ipvs0']);
+  const links = ip('-o link');
+  assert.doesNotMatch(links, /kube-ipvs0/);
+  assert.match(links, /kube-other0/);
+  ip('link del kube-other0');
+});
+
 test('[P133] nothing at all is no error', () => {
   assert.deepEqual(cleanUp(['own', 'kubeProxy']), []);
 });

@@ -186,7 +186,7 @@ test('[P128] [P127] a sync that fails is told, tried again, and the next one is 
   const first = told.find(({ family }) => family === 'ipv4');
   // Either the change met the missing table, or the watch was quicker: both end in a full sync.
   if (first?.error !== undefined) {
-    const next = told.filter(({ family, error }) => family === 'ipv4' && error === undefined)[0];
+    const next = told.find(({ family, error }) => family === 'ipv4' && error === undefined);
     assert.equal(next?.full, true);
   }
   await eventually('health', () => proxy!.health.healthy);
@@ -232,6 +232,7 @@ test('[P127] one Service that cannot be planned holds nobody up, and an event te
   // Written by somebody whose server checks nothing.
   const broken = {
     metadata: { namespace: 'shop', name: 'broken', uid: 'u', resourceVersion: '1' },
+    spec: { clusterIP: '10.96.1.200', ports: 5 },
   };
   const loose: Client = {
     ...holding(resources.nodes).held,

@@ -9,7 +9,7 @@ import {
 } from 'prom-client';
 import type { RequestFacts } from '../../client/http-client.ts';
 import type { IpFamily } from '../../lib/ip.ts';
-import type { FamilySync, ProxyObserver } from '../options.ts';
+import type { FamilySync, Proxy, ProxyObserver } from '../options.ts';
 import { NoLocalCount, TRAFFIC_POLICIES } from './no-local.ts';
 import { addProcessMetrics } from './process-metrics.ts';
 import { Triggers } from './triggers.ts';
@@ -18,6 +18,8 @@ export type ProxyMetrics = {
   readonly observer: ProxyObserver;
   /** Counts an answer of /healthz or /livez. */
   readonly probed: (path: 'healthz' | 'livez', code: 200 | 503) => void;
+  /** Also shows what is ours alone, of the proxy that is at work when somebody scrapes. */
+  readonly follow: (proxy: () => Proxy | undefined) => void;
   /** Counts a request to the API server. */
   readonly requested: (facts: RequestFacts) => void;
   readonly contentType: string;
@@ -56,6 +58,7 @@ export function createProxyMetrics(options: MetricsOptions): ProxyMetrics {
   return {
     observer: createObserver(kit, options, now),
     probed: (path, code) => (path === 'healthz' ? healthz : livez).inc({ code: String(code) }),
+    follow: (proxy) => addOwnMetrics(registry, proxy),
     requested: requestMetrics(kit),
     contentType: registry.contentType,
     page: () => registry.metrics(),
@@ -209,6 +212,31 @@ function cleaningMetrics(kit: Kit) {
       labels,
     ),
   };
+}
+
+/** What kube-proxy has no name for. */
+function addOwnMetrics(registry: Registry, proxy: () => Proxy | undefined): void {
+  registry.registerMetric(
+    new Gauge({
+      name: 'fairlead_proxy_address_clashes',
+      help: 'Claims on an address and port that another Service has',
+      registers: [],
+      collect() {
+        this.set(proxy()?.clashes.length ?? 0);
+      },
+    }),
+  );
+  registry.registerMetric(
+    new Counter({
+      name: 'fairlead_proxy_localhost_node_ports_rejected_total',
+      help: 'Connections to node ports on loopback addresses, which do not answer there',
+      registers: [],
+      collect() {
+        this.reset();
+        this.inc(proxy()?.localhostRejected ?? 0);
+      },
+    }),
+  );
 }
 
 /** client-go's names. */

@@ -8,6 +8,7 @@ import {
   type Rule,
   type Transaction,
 } from '../../kernel/nftables/index.ts';
+import { deleteLink, RouteConnection } from '../../kernel/route/index.ts';
 import { tableOf } from '../nftables/layout.ts';
 
 /** kube-proxy's own table in nftables mode. */
@@ -19,6 +20,9 @@ const IPTABLES_TABLES = ['nat', 'filter', 'mangle'];
 /** Chains of kube-proxy's iptables and ipvs modes; KUBE-FIREWALL and others are kubelet's as well. */
 const KUBE_PROXY_CHAIN =
   /^KUBE-(?:SERVICES|EXTERNAL-SERVICES|NODEPORTS|NODE-PORT|POSTROUTING|MARK-MASQ|FORWARD|PROXY-FIREWALL|PROXY-CANARY|LOAD-BALANCER|SOURCE-RANGES-FIREWALL|IPVS-FILTER|IPVS-OUT-FILTER|(?:SVC|SVL|FW|EXT|SEP)-[A-Z2-7]{16})$/;
+
+/** The link on which mode ipvs keeps every address of a Service, so that the node takes them for its own. */
+const IPVS_LINK = 'kube-ipvs0';
 
 /** Whose rules: `own` are ours, `kubeProxy` those of every mode of kube-proxy. */
 export type CleanupScope = 'own' | 'kubeProxy';
@@ -40,7 +44,16 @@ export function cleanUp(scopes: readonly CleanupScope[]): string[] {
     }
     if (scopes.includes('kubeProxy')) removed.push(...cleanIptables(connection, family));
   }
+  if (scopes.includes('kubeProxy')) removed.push(...cleanIpvs());
   return removed;
+}
+
+/** Without the link its virtual servers see no packet any more. */
+function cleanIpvs(): string[] {
+  using routes = new RouteConnection();
+  if (routes.link(IPVS_LINK) === undefined) return [];
+  routes.ensure(deleteLink(IPVS_LINK), `delete link "${IPVS_LINK}"`);
+  return [`link ${IPVS_LINK}`];
 }
 
 function cleanIptables(connection: NftConnection, family: 'ip' | 'ip6'): string[] {

@@ -91,6 +91,7 @@ async function begin(parts: Parts): Promise<void> {
   const families = usableFamilies(primary);
   log.info({ node: nodeName, addresses, families }, 'keeping the rules of this node');
   const observer = metrics?.observer;
+  metrics?.follow(() => parts.serving?.proxy());
   parts.serving = await serve({ client, config, nodeName, nodes, families, observer, clock, log });
   tell(parts, { type: 'Normal', reason: 'Starting', message: '' });
   void parts.serving.proxy().ready.then(parts.onReady);
