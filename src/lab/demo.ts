@@ -16,6 +16,7 @@ import type { LabConfig } from './config.ts';
 import type { Answer, Asker, Question } from './demo-client.ts';
 import { applyObject, readManifests } from './manifests.ts';
 import { nodeRuntimeDir, type LabPaths } from './paths.ts';
+import { isOpen } from './ports.ts';
 import { selfCommand } from './processes.ts';
 
 const namespace = 'shop';
@@ -121,6 +122,7 @@ async function scenes(demo: Demo): Promise<Script[]> {
       questions: [{ kind: 'http', url: `http://${nodeAddress}/hostname`, count: 20 }],
       look: look('service,endpoints frontend'),
     },
+    ...(await balancedScenes(demo)),
     {
       kind: 'ClusterIP, TCP and UDP',
       service: 'cache',
@@ -185,6 +187,56 @@ async function scenes(demo: Demo): Promise<Script[]> {
       look: `${look('endpoints typo')}; kubectl -n ${namespace} get pods --show-labels`,
     },
   ];
+}
+
+/** Through the load balancer; none where the lab has no such thing. */
+async function balancedScenes(demo: Demo): Promise<Script[]> {
+  if (demo.lab.balancer === undefined) return [];
+  const [window, local] = await Promise.all(
+    ['window', 'window-local'].map((name) => externalAddress(demo, name)),
+  );
+  const scene = {
+    from: 'outside',
+    look: `kubectl -n ${namespace} describe service window`,
+  } as const;
+  return [
+    {
+      ...scene,
+      kind: 'LoadBalancer',
+      service: 'window',
+      address: window!,
+      asked: `20 x http://${window}/hostname from outside`,
+      questions: [{ kind: 'http', url: `http://${window}/hostname`, count: 20 }],
+    },
+    {
+      ...scene,
+      kind: 'LoadBalancer, policy Local',
+      service: 'window-local',
+      address: local!,
+      asked: `3 x http://${local}/clientip from outside: the pods see who asks`,
+      questions: [{ kind: 'http', url: `http://${local}/clientip`, count: 3 }],
+    },
+  ];
+}
+
+/** `address:port` of a LoadBalancer Service, once it has an address that answers. */
+async function externalAddress({ client, lab }: Demo, name: string): Promise<string> {
+  const deadline = performance.now() + readyWithinMs;
+  for (;;) {
+    const key = { namespace, name };
+    const { spec, status } = await client.get<Service>(resources.services, key);
+    const ip = status?.loadBalancer?.ingress?.[0]?.ip;
+    if (ip !== undefined && (await isOpen(ip, spec.ports?.[0]?.port ?? 0))) {
+      return formatHostPort(ip, spec.ports?.[0]?.port ?? 0);
+    }
+    if (performance.now() > deadline) {
+      throw new WorldError(
+        'DEMO_NOT_READY',
+        `Cannot show the demo: Service "${name}" of lab "${lab.name}" has no address that answers after ${readyWithinMs / 1000} s; see: kubectl -n ${namespace} describe service ${name}`,
+      );
+    }
+    await sleep(50);
+  }
 }
 
 /** Kills every backend pod, one after the other, while requests run through the virtual IP. */

@@ -53,6 +53,14 @@ const pods = (name: string) => new RegExp(`^${name}-[a-z0-9]+-[a-z0-9]+$`);
 const expected: Expected[] = [
   { service: 'backend', kind: 'ClusterIP', answer: pods('backend'), different: 3, times: 30 },
   { service: 'frontend', kind: 'NodePort', answer: pods('frontend'), different: 2, times: 20 },
+  { service: 'window', kind: 'LoadBalancer', answer: pods('frontend'), different: 2, times: 20 },
+  {
+    service: 'window-local',
+    kind: 'LoadBalancer, policy Local',
+    answer: /^172\.29\.0\.1:\d+$/,
+    different: 1,
+    times: 3,
+  },
   {
     service: 'cache',
     kind: 'ClusterIP, TCP and UDP',
@@ -166,17 +174,26 @@ test('the commands of README.md work as written', async () => {
   const lines = commands('README.md', '## Use it');
   assert.ok(lines.some((line) => line.startsWith('kubectl expose')));
   // Nobody types the next line before the pods are there.
-  const script = lines.map((line) =>
-    line.startsWith('kubectl create deployment')
-      ? `${line}\nkubectl wait deployment/web --for=condition=Available --timeout=20s`
-      : line,
-  );
+  const waits: [RegExp, string][] = [
+    [
+      /^kubectl create deployment/,
+      'kubectl wait deployment/web --for=condition=Available --timeout=20s',
+    ],
+    [
+      /^kubectl expose .*LoadBalancer/,
+      'until kubectl get svc shop --no-headers | grep -qv pending; do sleep 0.1; done',
+    ],
+  ];
+  const script = lines.flatMap((line) => [
+    line,
+    ...waits.filter(([after]) => after.test(line)).map(([, wait]) => wait),
+  ]);
   const output = await shell(script.join('\n'));
   assert.match(
     output,
     /^web\s+10\.244\.\d+\.\d+:8080,10\.244\.\d+\.\d+:8080,10\.244\.\d+\.\d+:8080/m,
   );
-  assert.equal(output.match(/^pod=web-/gm)?.length, 2, 'both curl lines were answered');
+  assert.equal(output.match(/^pod=web-/gm)?.length, 3, 'every curl line was answered');
   assert.equal((await fairlead('status')).stdout.includes('node-1'), false, 'down ended the lab');
 });
 

@@ -12,6 +12,12 @@ const intervalMs = 500;
 const timeoutMs = 350;
 /** Questions in a row without an answer after which a node counts as dead. */
 const strikesMax = 2;
+/**
+ * Nobody listens at the discard port (RFC 863), so a machine's kernel refuses at once and no process
+ * wakes up: of an agent it would cost 0.3 % of a core. Where a firewall is silent there, the agent's own
+ * port has the last word.
+ */
+const discard: Check = { kind: 'tcp', port: 9 };
 /** Node ports that said yes are asked in one round of so many: the node's own port tells of its death. */
 const tcpEveryRounds = 10;
 /** Services asked about on one node in one round; more take turns. */
@@ -117,7 +123,7 @@ export class Health {
     state.asking = true;
     let answer: Answer;
     do {
-      answer = await this.#ask(state, state.check);
+      answer = await this.#ask(state, state.strikes === 0 ? discard : state.check);
       if (answer === 'silent') state.strikes += 1;
       else state.strikes = 0;
     } while (answer === 'silent' && state.strikes < strikesMax && !this.#stopped);
