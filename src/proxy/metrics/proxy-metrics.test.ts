@@ -129,6 +129,31 @@ test('[P139] buckets are those of kube-proxy', async () => {
   assert.deepEqual(programming.slice(-4), ['240', '270', '300', '+Inf']);
 });
 
+test('[P139] what kube-proxy itself prints has the same types, labels and buckets here', async () => {
+  const { types: wanted, samples: recorded } = parse(
+    readFileSync('test/golden/kube-proxy-metrics.txt', 'utf8'),
+  );
+  const { observer, probed, read } = make();
+  observer.serviceChanged();
+  observer.synced({ family: 'ipv4', full: true, durationMs: 5 });
+  observer.cleaned({ family: 'ipv4', durationMs: 2, deleted: 3 });
+  probed('healthz', 200);
+  probed('livez', 200);
+  const { types, samples } = await read();
+  const shapes = (all: readonly Sample[]) =>
+    new Set(
+      all.map(({ name, labels }) => {
+        const { le = '', ...others } = labels;
+        return `${name} ${Object.entries(others).flat().toSorted().join(' ')} ${le}`;
+      }),
+    );
+  assert(wanted.size >= 12, `${wanted.size} metrics recorded`);
+  for (const [name, type] of wanted) assert.equal(types.get(name), type, name);
+  const ours = shapes(samples);
+  const missing = [...shapes(recorded)].filter((shape) => !ours.has(shape));
+  assert.deepEqual(missing, []);
+});
+
 test('[P139] names also pass what promtool asks: counters end in _total, helps are there', async () => {
   const { types } = await make().read();
   for (const [name, type] of types) {

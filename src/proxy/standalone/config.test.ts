@@ -9,6 +9,7 @@ import { loadConfig, type FlagValues } from './config.ts';
 import { configz } from './configz.ts';
 import { formatDuration, parseDuration } from './field-types.ts';
 import type { ProxyConfig } from './fields.ts';
+import { chooseLevel } from './verbosity.ts';
 
 const dir = mkdtempSync(join(tmpdir(), 'fairlead-proxy-config-'));
 const file = join(dir, 'config.yaml');
@@ -89,6 +90,7 @@ winkernel:
 
 test('[P141] the file that kubeadm writes is taken as it is, and mode unset is nftables', async () => {
   const config = await read(KUBEADM);
+  assert.deepEqual((await loadConfig(file)).unused, []);
   assert.equal(config.mode, 'nftables');
   assert.deepEqual(config.clusterCIDR, ['10.244.0.0/16']);
   assert.equal(config['conntrack.maxPerCore'], 32_768);
@@ -388,9 +390,37 @@ test('flags override the file, and mistakes in them name the flag', async () => 
 });
 
 test('fields without effect are told where they are set', async () => {
-  writeFileSync(file, `${head}ipvs: {scheduler: rr}\nfeatureGates: {A: true}\nportRange: ""\n`);
-  assert.deepEqual((await loadConfig(file)).unused, ['ipvs.scheduler', 'featureGates']);
+  const body = `ipvs: {scheduler: rr}
+featureGates: {A: true}
+portRange: ""
+clientConnection: {qps: 50, kubeconfig: /etc/kubeconfig}
+iptables: {localhostNodePorts: false, masqueradeBit: 14}
+`;
+  writeFileSync(file, head + body);
+  const { unused } = await loadConfig(file);
+  assert.deepEqual(unused, ['ipvs.scheduler', 'featureGates', 'clientConnection.qps']);
 });
+
+const levels: { name: string; verbosity: number; env?: string; want: string | RegExp }[] = [
+  { name: 'nothing said', verbosity: 0, want: 'info' },
+  { name: '-v=4', verbosity: 4, want: 'debug' },
+  { name: '-v=9', verbosity: 9, want: 'trace' },
+  { name: 'the environment wins', verbosity: 9, env: 'warn', want: 'warn' },
+  {
+    name: 'a level that there is not',
+    verbosity: 0,
+    env: 'loud',
+    want: /"loud": FAIRLEAD_LOG must/,
+  },
+];
+
+for (const { name, verbosity, env, want } of levels) {
+  test(`log level: ${name}`, () => {
+    const choose = () => chooseLevel(verbosity, env === undefined ? {} : { FAIRLEAD_LOG: env });
+    if (typeof want === 'string') assert.equal(choose(), want);
+    else assert.throws(choose, want);
+  });
+}
 
 // time.ParseDuration and Duration.String of Go.
 const durations: [text: string, ms: number | undefined, shown?: string][] = [

@@ -27,9 +27,7 @@ export async function loadConfig(
 ): Promise<LoadedConfig> {
   const read: Values = new Map();
   if (file !== undefined) await readFile(file, read);
-  const unused = [...read.keys()].filter(
-    (name) => isUnused(name) && JSON.stringify(read.get(name)) !== initialText(name),
-  );
+  const unused = [...read.keys()].filter((name) => isUnused(name) && !isUsual(name, read));
   readFlags(given, read);
   const config = withDefaults(read);
   const problems = contradictions(config);
@@ -51,12 +49,23 @@ function fieldOf(name: FieldName): Field<unknown> {
   return fields[name];
 }
 
-function initialText(name: FieldName): string {
-  return JSON.stringify(fieldOf(name).initial);
-}
+/** Of other modes, or for what this client does in its own way. */
+const WITHOUT_EFFECT =
+  /^(?:(?:iptables|ipvs)\..*|clientConnection\.(?!kubeconfig).*|configSyncPeriod|showHiddenMetricsForVersion)$/;
 
 function isUnused(name: FieldName): boolean {
-  return fieldOf(name).unused === true || /^(?:iptables|ipvs)\./.test(name);
+  return fieldOf(name).unused === true || WITHOUT_EFFECT.test(name);
+}
+
+/** Whether it says no more than the default; Go writes every field of a configuration. */
+function isUsual(name: FieldName, read: Values): boolean {
+  const value = read.get(name);
+  return isNothing(value) || JSON.stringify(value) === JSON.stringify(fieldOf(name).initial);
+}
+
+function isNothing(value: unknown): boolean {
+  if (typeof value === 'object' && value !== null) return Object.values(value).every(isNothing);
+  return [null, undefined, false, '', 0, '0', '0s'].includes(value as never);
 }
 
 // ---- the file

@@ -11,7 +11,7 @@ import type { ProxyConfig } from './fields.ts';
 import { checkKernelVersion } from './kernel-version.ts';
 import { loadCredentials, nodeNameOf, startProcess, type RunningProcess } from './process.ts';
 import { setUpMachine } from './setup.ts';
-import { levelOf } from './verbosity.ts';
+import { chooseLevel } from './verbosity.ts';
 
 export type StandaloneOptions = {
   /** A file in kube-proxy's format. */
@@ -31,7 +31,7 @@ export async function runStandalone(options: StandaloneOptions): Promise<void> {
     return;
   }
   checkKernelVersion(release());
-  const level = process.env.FAIRLEAD_LOG ?? levelOf(config['logging.verbosity']);
+  const level = chooseLevel(config['logging.verbosity']);
   const log = createLogger('proxy', level, config['logging.format']);
   if (unused.length > 0) log.warn({ fields: unused }, 'fields without effect here');
   if (options.initOnly === true) {
