@@ -44,7 +44,7 @@ try {
 async function measure(nodes: number): Promise<Figure[]> {
   const all: Times[] = [];
   let idle: Figure[] = [];
-  // One round to fill the compile cache, which is not counted.
+  // One round, which makes the bundle and fills the page cache, is not counted.
   for (let round = 0; round <= rounds; round += 1) {
     const { lab, times } = await bringUp(nodes);
     if (round > 0) all.push(times);
@@ -105,8 +105,8 @@ async function connectOnce(lab: LabConfig): Promise<void> {
 }
 
 async function measureIdle(lab: LabConfig, nodes: number): Promise<Figure[]> {
-  // Start-up garbage and late module loads settle first.
-  await sleep(15_000);
+  // What is left of starting settles first: V8 collects it once, some 35 s later.
+  await sleep(50_000);
   const pids = processesOf(lab);
   const before = cpuSeconds(pids);
   await sleep(idleSeconds * 1000);

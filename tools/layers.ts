@@ -74,7 +74,6 @@ const packages: Record<string, { readonly only: string; readonly because: string
   koffi: { only: 'src/kernel/ffi/', because: 'one folder knows how C is called' },
   commander: { only: 'src/cli/', because: 'only the command line parses arguments' },
   'node:sqlite': { only: 'src/store/', because: 'only the store knows how it lies on disk' },
-  pino: { only: 'src/lib/log.ts', because: 'one logger for all' },
 };
 
 const importPattern =

@@ -1,13 +1,10 @@
 /** What the processes of a lab share: their arguments, and how they end when they cannot begin. */
-import { flushCompileCache } from 'node:module';
 import { parseArgs } from 'node:util';
 import { messageOf, UserError } from '../lib/errors.ts';
 import type { LabPaths } from '../lab/paths.ts';
 
 /** EX_CONFIG of sysexits.h: starting again would not help, so the supervisor does not. */
 const hopeless = 78;
-/** By then a component has run what it needs to start. */
-const settledAfterMs = 3000;
 
 export function parseComponentArgs(args: string[]): { paths: LabPaths; node: string } {
   const { values } = parseArgs({
@@ -29,8 +26,6 @@ export function parseComponentArgs(args: string[]): { paths: LabPaths; node: str
 export async function runComponent(name: string, work: () => Promise<void>): Promise<void> {
   try {
     await work();
-    // A component ends by a signal and would never write what it compiled; the next start wants it.
-    setTimeout(flushCompileCache, settledAfterMs).unref();
   } catch (error) {
     const { createLogger } = await import('../lib/log.ts');
     const facts =

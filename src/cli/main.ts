@@ -2,10 +2,6 @@
  * The `fairlead` command. Each command is a file beside this one, loaded when it is asked for;
  * the components that a lab starts (server, agent, dns, echo-host) skip the argument parser.
  */
-import { enableCompileCache } from 'node:module';
-
-enableCompileCache();
-
 const [name = '', ...args] = process.argv.slice(2);
 
 /** Processes of a lab; a person never types these. */
@@ -17,11 +13,15 @@ const components: Record<string, () => Promise<{ run: (args: string[]) => Promis
   'demo-client': () => import('./demo-client.ts'),
 };
 
-const component = components[name];
-if (component !== undefined && !args.includes('--help')) {
-  const { run } = await component();
-  await run(args);
-} else {
-  const { runProgram } = await import('./program.ts');
-  await runProgram(process.argv);
+void main();
+
+async function main(): Promise<void> {
+  const component = components[name];
+  if (component !== undefined && !args.includes('--help')) {
+    const { run } = await component();
+    await run(args);
+  } else {
+    const { runProgram } = await import('./program.ts');
+    await runProgram(process.argv);
+  }
 }

@@ -18,7 +18,7 @@ import { logFile, pidFile, type LabPaths } from './paths.ts';
 export function selfCommand(): string[] {
   // The bundle or the source, whichever we are; a test or a benchmark is neither.
   const own = process.argv[1] ?? '';
-  const main = /\/main\.[jt]s$/.test(own) ? own : packageFile('src', 'cli', 'main.ts');
+  const main = /\/main\.(ts|cjs)$/.test(own) ? own : packageFile('src', 'cli', 'main.ts');
   return [process.execPath, '--disable-warning=ExperimentalWarning', ...memoryFlags, main];
 }
 
@@ -76,7 +76,6 @@ function componentEnvironment(): NodeJS.ProcessEnv {
     'HOME',
     'LANG',
     'TZ',
-    'NODE_COMPILE_CACHE',
     'NODE_OPTIONS',
     'FAIRLEAD_LOG',
     'FAIRLEAD_ROOT',

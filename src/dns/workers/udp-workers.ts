@@ -40,7 +40,7 @@ export async function listenUdpInWorkers(options: WorkersOptions): Promise<Liste
 }
 
 /** Bundled, everything is JavaScript in one folder. */
-const file = import.meta.url.endsWith('.ts') ? './udp-worker.ts' : './udp-worker.js';
+const file = import.meta.url.endsWith('.ts') ? './udp-worker.ts' : './udp-worker.cjs';
 
 /** It copies answers: what it holds is shared memory and the buffers of one batch. */
 const resourceLimits = { maxOldGenerationSizeMb: 64, maxYoungGenerationSizeMb: 4 };
