@@ -98,15 +98,18 @@ export class StoreWriter {
   }
 
   #allocate(ring: Ring, size: number): number {
-    if (!ring.wrapped && ring.head + size > ring.end) {
-      ring.wrap = ring.head;
-      ring.head = ring.start;
-      ring.tail = ring.start;
-      ring.wrapped = true;
-    }
-    while (ring.wrapped && ring.tail < ring.head + size) {
+    // Each turn brings the tail nearer to `wrap`, or the head back to the start, once.
+    for (;;) {
+      if (!ring.wrapped && ring.head + size <= ring.end) break;
+      if (!ring.wrapped) {
+        ring.wrap = ring.head;
+        ring.head = ring.start;
+        ring.tail = ring.start;
+        ring.wrapped = true;
+      }
       if (ring.tail >= ring.wrap) ring.wrapped = false;
-      else ring.tail += this.#evict(ring.tail);
+      else if (ring.tail < ring.head + size) ring.tail += this.#evict(ring.tail);
+      else break;
     }
     const at = ring.head;
     ring.head += size;
