@@ -10,6 +10,7 @@ import { after, before, test } from 'node:test';
 import * as packet from 'dns-packet';
 import type { Pod, Service } from '../../src/api/types.ts';
 import { Cluster, eventually, home, must, removeHome, run } from './harness.ts';
+import type { Pairs, PairsSeen } from './name-pairs.ts';
 import { at, httpAnswers, inPod, type Place } from './places.ts';
 
 type List<T> = { readonly items: readonly T[] };
@@ -286,4 +287,15 @@ test('[K39] the DNS pods are deleted under load: no question is lost beyond a re
   await loads;
   assert.ok(asked > 50, `${asked} questions`);
   assert.deepEqual(lost, [], `${lost.length} of ${asked} were lost`);
+});
+
+const pairs = 10_000;
+
+test(`${pairs} times A and AAAA at once from one socket: no pair waits for a lost packet`, async () => {
+  const asked: Pairs = { server, name: `my-svc.${zone}`, count: pairs, parallel: 32 };
+  const script = join(import.meta.dirname, 'name-pairs.ts');
+  const { stdout } = await at(client, process.execPath, script, JSON.stringify(asked));
+  const seen = JSON.parse(stdout) as PairsSeen;
+  assert.equal(seen.asked, pairs);
+  assert.equal(seen.stalled, 0, `${seen.stalled} of ${pairs} pairs had no answer`);
 });
