@@ -125,11 +125,13 @@ function withCache(cache: Stage, outside: readonly Stage[]): readonly Stage[] {
 
 function outsideStages({ plugins, sites }: ServerBlock, world: World): Stage[] {
   const { clock, log } = world;
-  const stages: Stage[] = (plugins.forward ?? []).flatMap((settings) => {
+  const forwards = (plugins.forward ?? []).flatMap((settings) => {
     const servers = withoutSelf(settings.servers, sites, log);
     if (servers.length === 0) return [];
     return [new ForwardStage(settings, new UpstreamPool({ ...settings, servers }, clock))];
   });
+  for (const stage of forwards.slice(0, -1)) stage.hasNext();
+  const stages: Stage[] = [...forwards];
   if (stages.length > 0 && plugins.loop !== undefined) {
     stages.unshift(new LoopStage({ ...plugins.loop, ask: chainOf(stages), clock, log }));
   }

@@ -23,6 +23,10 @@ export const dnsLimits = {
   upstreamQueriesMax: 1000,
   /** Servers read from resolv.conf (D90a). */
   upstreamsMax: 15,
+  /** Connections to one server over TCP or TLS; beyond, questions share them. */
+  upstreamConnectionsMax: 64,
+  /** A probe of a server that failed (D90d). */
+  upstreamProbeMs: 1000,
   upstreamTryMs: 2000,
   upstreamTotalMs: 5000,
   /** How long a server that failed is asked only after the others. */

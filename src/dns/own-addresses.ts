@@ -22,7 +22,7 @@ function isLoopback(host: string): boolean {
 /** Asking ourselves would go round for ever: such an upstream is left out, and said so. */
 export function withoutSelf(
   servers: readonly Server[],
-  listen: readonly Server[],
+  listen: readonly { readonly host: string; readonly port: number }[],
   log: Logger | undefined,
 ): Server[] {
   const own = new Set([...ownAddresses(listen), ...listen.map(({ host }) => host)]);

@@ -147,7 +147,7 @@ async function listenAll(life: Life, world: World): Promise<HostPort[]> {
     const handle = handlerOf(responder, counters, log);
     const plain = plainOf(served);
     const how = { handle, plain, world, workers: life.workers };
-    const { port, listeners } = await listenBoth(site, how);
+    const { port, listeners } = await listenAt(served, how);
     for (const listener of listeners) life.closers.push(() => listener.close());
     return { host: site.host, port };
   });
@@ -169,6 +169,26 @@ function fastPathOf({ keeper, shuffles }: Plain, { counters, clock, random }: Wo
     nowMs: () => clock.monotonicMs(),
     random: shuffles ? random : undefined,
   });
+}
+
+/** DNS over TLS and HTTPS is loaded where it is wanted: most servers do without. */
+async function listenAt(
+  served: readonly { readonly site: Site; readonly block: Block }[],
+  how: How,
+): Promise<Both> {
+  const { site } = served[0]!;
+  const { tls } =
+    served.find(({ block }) => block.settings.plugins.tls)?.block.settings.plugins ?? {};
+  if (site.scheme === 'dns') return listenBoth(site, how);
+  if (site.scheme === 'https') {
+    const { listenHttps } = await import('./secure/https-listener.ts');
+    const listener = await listenHttps(site, tls, how.handle);
+    return { port: listener.port, listeners: [listener] };
+  }
+  const { listenTls } = await import('./secure/tls-listener.ts');
+  const { handle, world } = how;
+  const listener = await listenTls(site, tls!, { handle, clock: world.clock });
+  return { port: listener.port, listeners: [listener] };
 }
 
 type Both = { readonly port: number; readonly listeners: readonly Listener[] };

@@ -109,6 +109,7 @@ export async function startServer(options: Options): Promise<DnsServer & { at: A
     listen: [{ host: '127.0.0.1', port: 0 }],
     upstreams: [],
     loopProbe: false,
+    print: () => undefined,
     ...options,
   });
   if (options.podRecords !== undefined || options.listen === undefined) await server.synced;
@@ -123,7 +124,8 @@ export async function startCorefile(
 ): Promise<DnsServer & { at: Asked }> {
   const options = { env: process.env, warn: () => undefined };
   const configuration = parseCorefile(corefile, 'Corefile', options);
-  const server = await serve(configuration, { clientFor: () => client, ...more });
+  const print = () => undefined;
+  const server = await serve(configuration, { clientFor: () => client, print, ...more });
   await server.synced;
   const [{ host, port }] = server.addresses as [Asked];
   return Object.assign(server, { at: { host: host === '::' ? '127.0.0.1' : host, port } });

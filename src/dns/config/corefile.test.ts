@@ -77,7 +77,7 @@ const keys: [ids: string, key: string, want: string[]][] = [
 
 for (const [ids, key, want] of keys) {
   test(`${ids}a block for ${key}`, () => {
-    const [block] = parse(`${key} {\n  errors\n}`).blocks;
+    const [block] = parse(`${key} {\n  tls package.json package.json\n}`).blocks;
     const got = block!.sites.map(
       ({ zone, scheme, port }) => `${formatName(zone)} ${scheme} ${port}`,
     );
@@ -94,6 +94,9 @@ const broken: [text: string, error: RegExp][] = [
   ['.:53 {\n\n  etcd\n}', /line 3: directive "etcd" of CoreDNS is not here/],
   ['quic://. {\n}', /line 1: "quic:\/\/" is not served/],
   ['.:70000 {\n}', /line 1: 70000 is no port/],
+  ['tls://. {\n}', /line 1: a tls:\/\/ zone needs the directive "tls"/],
+  ['. {\n  tls a\n}', /line 2: "tls" takes 2 to 3 arguments, it has 1/],
+  ['. {\n  tls /nowhere x\n}', /line 2: cannot read "\/nowhere": ENOENT/],
   ['a..b {\n}', /line 1: "a..b" is not a domain name/],
   ['10.0.0.0/33 {\n}', /line 1: "10.0.0.0\/33" is neither a domain name nor an address range/],
   ['. {\n}\n. {\n}', /line 3: a zone of this block is served by the one at line 1/],

@@ -47,6 +47,9 @@ function readBlock(raw: RawBlock, options: CorefileOptions): ServerBlock {
     warn: options.warn,
   };
   const plugins = readPlugins(raw.lines, context);
+  if (plugins.tls === undefined && keys.some(({ scheme }) => scheme === 'tls')) {
+    throw fault(raw.at, 'a tls:// zone needs the directive "tls" with a certificate and a key');
+  }
   const hosts = plugins.bind ?? [context.anyHost];
   const sites: Site[] = hosts.flatMap((host) => keys.map((key) => ({ ...key, host })));
   return { sites, plugins };

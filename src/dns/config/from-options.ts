@@ -2,7 +2,9 @@
 import { parseName, root, foldCase } from '../wire/name.ts';
 import type { PodRecords } from '../zone/zones.ts';
 import { dnsLimits } from '../limits.ts';
-import type { CacheSettings, Configuration, ForwardSettings, HostPort } from './types.ts';
+import type { Server } from '../upstream/servers.ts';
+import { defaultForward } from './default-forward.ts';
+import type { CacheSettings, Configuration, HostPort } from './types.ts';
 import { UserError } from '../../lib/errors.ts';
 
 export type ServeOptions = {
@@ -11,7 +13,7 @@ export type ServeOptions = {
   /** Each over UDP and TCP. Port 0 lets the kernel choose one, the same for both. */
   readonly listen: readonly HostPort[];
   /** Servers for all other names; none: those names are refused. */
-  readonly upstreams: readonly HostPort[];
+  readonly upstreams: readonly Server[];
   readonly ttlSeconds?: number;
   readonly podRecords?: PodRecords;
   readonly strictCoredns?: boolean;
@@ -54,7 +56,9 @@ export function configurationOf(options: ServeOptions): Configuration {
             startupTimeoutMs: dnsLimits.startupTimeoutMs,
             api: {},
           },
-          ...(outside ? { cache: cache(), forward: [forward(upstreams)] } : {}),
+          ...(outside
+            ? { cache: cache(), forward: [{ ...defaultForward, from: root, servers: upstreams }] }
+            : {}),
           ...(outside && options.loopProbe !== false ? { loop: { zone: root } } : {}),
           ...(health && { health: { at: health, lameDuckMs: options.lameDuckMs ?? 0 } }),
           ...(ready && { ready: { at: ready, monitor: 'until-ready' } }),
@@ -73,16 +77,5 @@ function cache(): CacheSettings {
     success: { ...success, ttlSecondsMax: 30 },
     denial: { ...denial, ttlSecondsMax: 30 },
     failureSeconds,
-  };
-}
-
-/** As `forward . SERVER…`. */
-function forward(servers: readonly HostPort[]): ForwardSettings {
-  return {
-    from: root,
-    except: [],
-    servers,
-    policy: 'random',
-    maxConcurrent: dnsLimits.upstreamQueriesMax,
   };
 }

@@ -3,6 +3,8 @@ import type { Cidr } from '../../lib/ip.ts';
 import type { Name } from '../wire/name.ts';
 import type { PodRecords } from '../zone/zones.ts';
 import type { GoTemplate } from './go-template.ts';
+import type { TlsListenSettings } from '../secure/tls-options.ts';
+import type { Server } from '../upstream/servers.ts';
 
 export type Configuration = { readonly blocks: readonly ServerBlock[] };
 
@@ -45,6 +47,7 @@ export type PluginSettings = {
   readonly ready?: ReadySettings;
   readonly rewrite?: readonly RewriteRule[];
   readonly template?: readonly TemplateSettings[];
+  readonly tls?: TlsListenSettings;
 };
 
 export type HostPort = { readonly host: string; readonly port: number };
@@ -135,11 +138,43 @@ export type ForwardSettings = {
   /** Only names in it are forwarded, and none in `except`. */
   readonly from: Name;
   readonly except: readonly Name[];
-  readonly servers: readonly HostPort[];
+  readonly servers: readonly Server[];
   readonly policy: 'random' | 'round_robin' | 'sequential';
   /** Questions on their way at once. */
   readonly maxConcurrent: number;
+  /** Never over UDP. */
+  readonly forceTcp: boolean;
+  /** A server is down after more failed probes than this; 0: never. */
+  readonly maxFails: number;
+  readonly healthCheck: HealthCheck;
+  /** Where all servers are down nobody is asked. */
+  readonly failFast: boolean;
+  readonly readTimeoutMs: number;
+  /** Tries for one question in all; undefined: twice around. */
+  readonly maxAttempts: number | undefined;
+  /** How long idle connections stay, how old they get, and how many there are; 0: no limit. */
+  readonly expireMs: number;
+  readonly maxAgeMs: number;
+  readonly maxIdle: number;
+  /** After these answers another server is asked. */
+  readonly failover: readonly number[];
+  /** After these the next `forward` of the block is. */
+  readonly next: readonly number[];
+  readonly nextOnNodata: boolean;
+  readonly tls: TlsFiles;
+  readonly tlsServerName: string | undefined;
+  readonly dohMethod: 'GET' | 'POST';
+  readonly sourceAddress: string | undefined;
 };
+
+export type HealthCheck = {
+  readonly intervalMs: number;
+  readonly recursionDesired: boolean;
+  readonly domain: Name;
+};
+
+/** Paths of PEM files. */
+export type TlsFiles = { readonly cert?: string; readonly key?: string; readonly ca?: string };
 
 export type LoadbalanceSettings = { readonly policy: 'round_robin' };
 

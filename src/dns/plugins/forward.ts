@@ -12,7 +12,7 @@ import {
 } from '../stage.ts';
 import { formatServer, type Server } from '../upstream/servers.ts';
 import { UpstreamPool, type UpstreamReply } from '../upstream/pool.ts';
-import { FLAG, OPCODE, opcodeOf, RCODE, type ResourceRecord } from '../wire/message.ts';
+import { FLAG, OPCODE, opcodeOf, RCODE, rcodeOf, type ResourceRecord } from '../wire/message.ts';
 import { foldCase, isWithin, type Name } from '../wire/name.ts';
 
 const stageName = 'forward';
@@ -20,13 +20,23 @@ const stageName = 'forward';
 export class ForwardStage implements Stage {
   readonly name = stageName;
   readonly #settings: ForwardSettings;
-  readonly #pool: UpstreamPool;
+  readonly pool: UpstreamPool;
   readonly counts = { rejected: 0, failed: 0 };
   #running = 0;
+  #hasNext = false;
 
   constructor(settings: ForwardSettings, pool: UpstreamPool) {
     this.#settings = settings;
-    this.#pool = pool;
+    this.pool = pool;
+  }
+
+  /** The stage behind this one is a `forward` as well. */
+  hasNext(): void {
+    this.#hasNext = true;
+  }
+
+  stop(): void {
+    this.pool.stop();
   }
 
   answer(ask: Ask, next: Next): Answered {
@@ -43,7 +53,17 @@ export class ForwardStage implements Stage {
         `concurrent queries exceeded maximum ${maxConcurrent}`,
       );
     }
-    return this.#forward(ask);
+    const answered = this.#forward(ask);
+    if (!this.#hasNext) return answered;
+    return answered.then((answer) => (this.#isForNext(answer) ? next(ask) : answer));
+  }
+
+  #isForNext(answer: Answer): boolean {
+    if (answer.error !== undefined) return false;
+    const { next, nextOnNodata } = this.#settings;
+    const rcode = rcodeOf(answer);
+    const isEmpty = rcode === RCODE.NOERROR && answer.answers.length === 0;
+    return next.includes(rcode) || (nextOnNodata && isEmpty);
   }
 
   async #forward(ask: Ask): Promise<Answer> {
@@ -51,7 +71,7 @@ export class ForwardStage implements Stage {
     this.#running += 1;
     try {
       const options = { flags, edns: edns !== undefined, dnssecOk: edns?.dnssecOk === true };
-      return answerOf(ask, await this.#pool.ask(question, options));
+      return answerOf(ask, await this.pool.ask(question, options));
     } catch (error) {
       if (!(error instanceof WorldError)) throw error;
       this.counts.failed += 1;

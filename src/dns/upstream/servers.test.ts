@@ -1,18 +1,30 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { parseResolvConf, parseServer } from './servers.ts';
+import { parseResolvConf, parseServer, type Server } from './servers.ts';
 
-const servers: [text: string, host: string, port: number][] = [
-  ['192.0.2.1', '192.0.2.1', 53],
-  ['192.0.2.1:5353', '192.0.2.1', 5353],
-  ['2001:db8::1', '2001:db8::1', 53],
-  ['[2001:db8::1]', '2001:db8::1', 53],
-  ['[2001:db8::1]:5353', '2001:db8::1', 5353],
+const servers: [text: string, want: Server][] = [
+  ['192.0.2.1', { scheme: 'dns', host: '192.0.2.1', port: 53 }],
+  ['192.0.2.1:5353', { scheme: 'dns', host: '192.0.2.1', port: 5353 }],
+  ['dns://192.0.2.1', { scheme: 'dns', host: '192.0.2.1', port: 53 }],
+  ['2001:db8::1', { scheme: 'dns', host: '2001:db8::1', port: 53 }],
+  ['[2001:db8::1]', { scheme: 'dns', host: '2001:db8::1', port: 53 }],
+  ['[2001:db8::1]:5353', { scheme: 'dns', host: '2001:db8::1', port: 5353 }],
+  ['tls://192.0.2.1', { scheme: 'tls', host: '192.0.2.1', port: 853 }],
+  ['tls://[2001:db8::1]:8530', { scheme: 'tls', host: '2001:db8::1', port: 8530 }],
+  ['https://192.0.2.1', { scheme: 'https', host: '192.0.2.1', port: 443 }],
+  [
+    'tls://192.0.2.1%dns.example:853',
+    { scheme: 'tls', host: '192.0.2.1', port: 853, serverName: 'dns.example' },
+  ],
+  [
+    'tls://[2001:db8::1%dns.example]:853',
+    { scheme: 'tls', host: '2001:db8::1', port: 853, serverName: 'dns.example' },
+  ],
 ];
 
-for (const [text, host, port] of servers) {
-  test(`upstream ${text}`, () => assert.deepEqual(parseServer(text), { host, port }));
+for (const [text, want] of servers) {
+  test(`upstream ${text}`, () => assert.deepEqual(parseServer(text), want));
 }
 
 for (const text of [
@@ -23,6 +35,7 @@ for (const text of [
   '300.1.1.1',
   '[::1',
   '192.0.2.1:x',
+  'quic://192.0.2.1',
 ]) {
   test(`no upstream "${text}"`, () => assert.throws(() => parseServer(text), /Cannot forward to/));
 }

@@ -4,24 +4,34 @@ import { UserError } from '../../lib/errors.ts';
 import { dnsLimits } from '../limits.ts';
 import { parseName, type Name } from '../wire/name.ts';
 
-export type Server = { readonly host: string; readonly port: number };
+export type UpstreamScheme = 'dns' | 'tls' | 'https';
 
-const dnsPort = 53;
+export type Server = {
+  readonly scheme: UpstreamScheme;
+  readonly host: string;
+  readonly port: number;
+  /** The name its certificate must have, where it is not the address (`tls://192.0.2.1%name`). */
+  readonly serverName?: string;
+};
 
-/** `192.0.2.1`, `192.0.2.1:5353`, `2001:db8::1` or `[2001:db8::1]:5353`. */
+const usualPorts: Record<UpstreamScheme, number> = { dns: 53, tls: 853, https: 443 };
+
+/** `192.0.2.1`, `192.0.2.1:5353`, `[2001:db8::1]:5353`, `tls://192.0.2.1%dns.example` and so on. */
 export function parseServer(text: string): Server {
-  const bracketed = /^\[([^\]]+)\](?::(\d{1,5}))?$/.exec(text);
-  const dotted = /^([\d.]+):(\d{1,5})$/.exec(text);
-  const [, host = text, portText] = bracketed ?? dotted ?? [];
-  const port = portText === undefined ? dnsPort : Number(portText);
-  if (familyOf(host) === undefined || port < 1 || port > 65_535) {
+  const [, schemeText = 'dns', rest = ''] = /^(?:(\w+):\/\/)?(.*)$/s.exec(text)!;
+  const scheme = (['dns', 'tls', 'https'] as const).find((known) => known === schemeText);
+  const bracketed = /^\[([^\]%]+)(?:%([^\]]+))?\](?::(\d{1,5}))?$/.exec(rest);
+  const plain = /^([\d.]+)(?:%([^:]+))?(?::(\d{1,5}))?$/.exec(rest);
+  const [, host = rest, serverName, portText] = bracketed ?? plain ?? [];
+  const port = portText === undefined ? usualPorts[scheme ?? 'dns'] : Number(portText);
+  if (scheme === undefined || familyOf(host) === undefined || port < 1 || port > 65_535) {
     throw new UserError(
       'BAD_UPSTREAM',
       `Cannot forward to "${text}": it is not an IP address with an optional port`,
-      { hint: 'Write it like 192.0.2.1, 192.0.2.1:5353 or [2001:db8::1]:5353' },
+      { hint: 'Write it like 192.0.2.1, 192.0.2.1:5353, [2001:db8::1]:5353 or tls://192.0.2.1' },
     );
   }
-  return { host, port };
+  return { scheme, host, port, ...(serverName === undefined ? {} : { serverName }) };
 }
 
 /** The nameservers of a resolv.conf(5); lines it does not know are left to others. */
@@ -35,9 +45,10 @@ export function parseResolvConf(text: string): string[] {
   return hosts.slice(0, dnsLimits.upstreamsMax);
 }
 
-/** As `parseServer` reads it; the usual port is left out. */
-export function formatServer({ host, port }: Server): string {
-  return port === dnsPort ? host : formatHostPort(host, port);
+/** As `parseServer` reads it. */
+export function formatServer({ scheme, host, port }: Server): string {
+  const prefix = scheme === 'dns' ? '' : `${scheme}://`;
+  return `${prefix}${formatHostPort(host, port)}`;
 }
 
 /** The search list of a resolv.conf(5); the last line that has one counts. */

@@ -15,6 +15,7 @@ import {
   readHosts,
   readLog,
   readTemplate,
+  readTls,
 } from './others.ts';
 import { readRewrite } from './rewrite.ts';
 import { readHealth, readPrometheus, readReady } from './pages.ts';
@@ -47,6 +48,7 @@ export const readers: Readers = {
   ready: readReady,
   rewrite: readRewrite,
   template: readTemplate,
+  tls: readTls,
 };
 
 /** Directives of CoreDNS that mean nothing here. */

@@ -30,6 +30,7 @@ import type {
   LogSettings,
   TemplateSettings,
 } from '../types.ts';
+import { clientAuths, type TlsListenSettings } from '../../secure/tls-options.ts';
 import { zonesOrBlock, type Context } from './directive.ts';
 import { fallthroughOf } from './kubernetes.ts';
 import { messageOf } from '../../../lib/errors.ts';
@@ -253,4 +254,17 @@ function rcodeOf(token: Token): number {
   const rcode = parseRcode(token.text);
   if (rcode !== undefined && rcode < 16) return rcode;
   throw fault(token, `"${token.text}" is not an rcode`, 'Rcodes are written like NXDOMAIN');
+}
+
+/** `tls CERT KEY [CA] { client_auth KIND }` */
+export function readTls(lines: readonly Line[]): TlsListenSettings {
+  const line = onlyOne(lines);
+  const args = argumentsOf(line, { min: 2, max: 3 });
+  for (const token of args) readNamedFile(token);
+  const [cert, key, ca] = args.map(pathOf);
+  let clientAuth: TlsListenSettings['clientAuth'] = 'nocert';
+  readProperties(line, {
+    client_auth: (inner) => (clientAuth = oneOf(argumentOf(inner), clientAuths)),
+  });
+  return { cert: cert!, key: key!, ca, clientAuth };
 }
