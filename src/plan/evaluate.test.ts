@@ -6,7 +6,7 @@ import { evaluate, type Outcome, type Packet } from './evaluate.ts';
 import { planForwarding } from './forwarding.ts';
 import { sampleContext, sampleService, sampleSlice } from './samples.ts';
 import { trafficRows, type TrafficPolicy, type TrafficSetting } from './traffic.cases.ts';
-import { targetKey, type PlanOptions } from './types.ts';
+import { targetKey, type NodeFacts, type PlanOptions } from './types.ts';
 
 const POLICIES: Record<TrafficPolicy, Partial<ServiceSpec>> = {
   cluster: {},
@@ -56,12 +56,13 @@ function ask(
   services: Service[],
   given: EndpointSlice[],
   packet: Packet,
-  options: Partial<PlanOptions> = {},
+  more: Parameters<typeof sampleContext>[0] = {},
 ): Outcome {
-  return evaluate(
-    planForwarding({ services, slices: given, ...sampleContext({ options }) }),
-    packet,
-  );
+  return evaluate(planForwarding({ services, slices: given, ...sampleContext(more) }), packet);
+}
+
+function toLocalhost(port: number): Packet {
+  return { source: '127.0.0.1', destination: '127.0.0.1', protocol: 'TCP', port };
 }
 
 /** Not ready any more, and still answering. */
@@ -112,6 +113,7 @@ type Case = {
   slices: EndpointSlice[];
   packet: Packet;
   options?: Partial<PlanOptions>;
+  node?: Partial<NodeFacts>;
   want: string;
 };
 
@@ -171,6 +173,36 @@ const cases: Case[] = [
     options: { podCidrs: [], podInterface: { kind: 'name', text: 'cni0' } },
     packet: { ...fromPod, source: '172.29.0.11', ...clusterIP },
     want: 'dnat 10.244.1.5 8080 m',
+  },
+  {
+    name: '[P36] a node port on a loopback address: counted, not ours',
+    service: outward({}),
+    slices: [local],
+    packet: toLocalhost(30_007),
+    want: 'counted',
+  },
+  {
+    name: '[P36] a node port on a loopback address that was asked for: forwarded',
+    service: outward({}),
+    slices: [local],
+    node: { loopback: ['127.0.0.1'] },
+    packet: toLocalhost(30_007),
+    want: 'forwarded',
+  },
+  {
+    name: '[P36] without endpoints nothing is forwarded',
+    service: outward({}),
+    slices: [],
+    node: { loopback: ['127.0.0.1'] },
+    packet: toLocalhost(30_007),
+    want: 'counted',
+  },
+  {
+    name: 'another port of a loopback address is none of ours',
+    service: outward({}),
+    slices: [local],
+    packet: toLocalhost(22),
+    want: 'pass',
   },
   {
     name: '[P69] [P94] eTP Local without a local endpoint: drop from outside',
@@ -300,12 +332,17 @@ const cases: Case[] = [
   },
 ];
 
-for (const { name, service, slices: given, packet, options, want } of cases) {
-  test(name, () => assert.equal(describe(ask([service], given, packet, options)), want));
+for (const { name, service, slices: given, packet, options = {}, node = {}, want } of cases) {
+  test(name, () => {
+    assert.equal(describe(ask([service], given, packet, { options, node })), want);
+  });
 }
 
 function describe(outcome: Outcome): string {
-  if (outcome.verdict === 'pass') return 'pass';
+  if (outcome.verdict === 'pass') {
+    if (outcome.localhost === undefined) return 'pass';
+    return outcome.localhost.forwarded ? 'forwarded' : 'counted';
+  }
   if (outcome.verdict !== 'dnat') return `${outcome.verdict} ${outcome.reason}`;
   const ends = outcome.endpoints.map((one) => targetKey(one) + (one.masquerade ? ' m' : ''));
   return `dnat ${ends.join(', ')}`;
