@@ -41,6 +41,11 @@ const RETRY_MS = 50;
 const RETRY_MS_MAX = 30_000;
 /** News bring a failed sync forward, but not more often than this. */
 const FAILED_PAUSE_MS = 1000;
+/**
+ * Endpoints that move from one slice to another may leave the one before they are in the other: for
+ * this long nobody is refused (P12).
+ */
+const MOVE_MS = 200;
 /** Everything is compared with the kernel at least this often (P127). */
 const FULL_SYNC_MS = 3_600_000;
 
@@ -154,8 +159,12 @@ class ServiceProxy implements Proxy {
       }),
       this.#slices.onChange((old, current) => {
         this.#options.observer?.sliceChanged(old, current);
-        this.#noteSlice(old);
-        this.#noteSlice(current);
+        const note = () => {
+          this.#noteSlice(old);
+          this.#noteSlice(current);
+        };
+        if (isEmpty(current) && this.#leavesNobody(old)) this.#clock.after(MOVE_MS, note);
+        else note();
       }),
     );
     this.#node.start();
@@ -199,6 +208,15 @@ class ServiceProxy implements Proxy {
 
   #noteService(service: Service | undefined): void {
     if (service !== undefined) this.#note(keyText(keyOf(service)), service);
+  }
+
+  /** Whether the slice was the last one of its Service and family with endpoints. */
+  #leavesNobody(old: EndpointSlice | undefined): boolean {
+    if (old === undefined || isEmpty(old)) return false;
+    const key = serviceKeyOf(old);
+    if (key === undefined) return false;
+    const slices = this.#slices.byIndex('service', key);
+    return slices.every((one) => one.addressType !== old.addressType || isEmpty(one));
   }
 
   #noteSlice(slice: EndpointSlice | undefined): void {
@@ -457,6 +475,10 @@ class ServiceProxy implements Proxy {
     this.#backend.close();
     this.#sync();
   }
+}
+
+function isEmpty(slice: EndpointSlice | undefined): boolean {
+  return (slice?.endpoints ?? []).length === 0;
 }
 
 function hasNodePort({ spec }: Service): boolean {

@@ -377,6 +377,39 @@ test('[P102, X2] flows to the number of a node port elsewhere are not ours to fo
   assert.match(flows, new RegExp(`dst=${elsewhere} sport=41200 dport=${NODE_PORT}`));
 });
 
+test('[P12] endpoints move from slice to slice, and nobody is refused meanwhile', async () => {
+  const slice = (name: string) => ({ namespace: 'shop', name });
+  const endpoints = [{ addresses: [ADDRESSES.ipv4.local], nodeName: 'node-1' }];
+  const labels = { 'kubernetes.io/service-name': 'late' };
+  const ports = [{ name: 'tcp', protocol: 'TCP', port: TARGET_PORT }];
+  const other = { metadata: { ...slice('late-b'), labels }, addressType: 'IPv4', ports };
+  await client.create(resources.endpointslices, object({ ...other, endpoints: [] }));
+  const patch = (name: string, ends: Loose[]) =>
+    client.patch(resources.endpointslices, slice(name), { endpoints: ends }, { type: 'merge' });
+  const one = { protocol: 'TCP' as const, address: '10.96.0.50', port: 80, timeoutMs: 5000 };
+  let asking = true;
+  const asked = (async () => {
+    const servers = new Map<string, number>();
+    while (asking) {
+      const server = await outside(one);
+      servers.set(server, (servers.get(server) ?? 0) + 1);
+    }
+    return servers;
+  })();
+  for (let round = 0; round < 20; round += 1) {
+    const [from, to] = round % 2 === 0 ? ['late-ipv4', 'late-b'] : ['late-b', 'late-ipv4'];
+    // The worst order there is.
+    await patch(from!, []);
+    await sleep(3);
+    await patch(to!, endpoints);
+    await sleep(10);
+  }
+  asking = false;
+  const servers = await asked;
+  assert.deepEqual([...servers.keys()], [ADDRESSES.ipv4.local]);
+  assert(servers.get(ADDRESSES.ipv4.local)! > 100, 'too few to tell');
+});
+
 test('[P109, X1] flows of a deleted UDP Service are forgotten, and counted', async () => {
   const one = { protocol: 'UDP' as const, address: '192.0.2.9', port: 80, sourcePort: 41_000 };
   assert.equal(await outside(one), ADDRESSES.ipv4.local2);
