@@ -387,24 +387,24 @@ test('[P12] endpoints move from slice to slice, and nobody is refused meanwhile'
   const patch = (name: string, ends: Loose[]) =>
     client.patch(resources.endpointslices, slice(name), { endpoints: ends }, { type: 'merge' });
   const one = { protocol: 'TCP' as const, address: '10.96.0.50', port: 80, timeoutMs: 5000 };
-  let asking = true;
+  const asking = new AbortController();
   const asked = (async () => {
     const servers = new Map<string, number>();
-    while (asking) {
+    while (!asking.signal.aborted) {
       const server = await outside(one);
       servers.set(server, (servers.get(server) ?? 0) + 1);
     }
     return servers;
   })();
   for (let round = 0; round < 20; round += 1) {
-    const [from, to] = round % 2 === 0 ? ['late-ipv4', 'late-b'] : ['late-b', 'late-ipv4'];
+    const names = ['late-ipv4', 'late-b'] as const;
     // The worst order there is.
-    await patch(from!, []);
+    await patch(names[round % 2 === 0 ? 0 : 1], []);
     await sleep(3);
-    await patch(to!, endpoints);
+    await patch(names[round % 2 === 0 ? 1 : 0], endpoints);
     await sleep(10);
   }
-  asking = false;
+  asking.abort();
   const servers = await asked;
   assert.deepEqual([...servers.keys()], [ADDRESSES.ipv4.local]);
   assert(servers.get(ADDRESSES.ipv4.local)! > 100, 'too few to tell');
