@@ -86,6 +86,7 @@ export class NetlinkSocket {
   #fd: number;
   #sequence = 0;
   #sendBytesMax: number;
+  #receivedBytes = 0;
   #stopReading: (() => void) | undefined;
 
   constructor(protocol: number, options: NetlinkSocketOptions = {}) {
@@ -172,6 +173,11 @@ export class NetlinkSocket {
   /** The largest datagram that fits now; grows with `reserve`. */
   get sendBytesMax(): number {
     return this.#sendBytesMax;
+  }
+
+  /** What the kernel answered so far, lists above all. */
+  get receivedBytes(): number {
+    return this.#receivedBytes;
   }
 
   /** Sends bytes as one datagram. */
@@ -266,6 +272,7 @@ export class NetlinkSocket {
       // Any process may write to a netlink socket; only the kernel has address 0.
       if (new DataView(from.buffer).getUint32(4, true) !== 0) continue;
       assert(length <= receiveBuffer.length, `a netlink datagram of ${length} bytes`);
+      this.#receivedBytes += length;
       const messages = decodeMessages(receiveBuffer.slice(0, length));
       return messages.some((message) => message.type === NLMSG_OVERRUN) ? 'overrun' : messages;
     }

@@ -41,7 +41,7 @@ export type ApplyOptions = {
   readonly split?: boolean;
 };
 
-/** What a connection has sent since it was asked last. */
+/** What went over a connection since it was asked last. */
 export type Traffic = {
   readonly transactions: number;
   readonly messages: number;
@@ -50,24 +50,29 @@ export type Traffic = {
   readonly bytesMax: number;
   /** The longest one. The kernel holds its lock for that long at most. */
   readonly msMax: number;
+  /** What was read back: answers and lists. */
+  readonly bytesRead: number;
 };
 
-const NO_TRAFFIC: Traffic = { transactions: 0, messages: 0, bytes: 0, bytesMax: 0, msMax: 0 };
+const NO_TRAFFIC = { transactions: 0, messages: 0, bytes: 0, bytesMax: 0, msMax: 0 };
 
 /** A connection to nf_tables in the namespace the calling thread is in now. */
 export class NftConnection {
   readonly #socket = new NetlinkSocket(NETLINK_NETFILTER);
   #traffic = NO_TRAFFIC;
+  #readBefore = 0;
 
   /** Events name this number as the cause when the change was made here. */
   get portId(): number {
     return this.#socket.portId;
   }
 
-  /** Transactions sent since the last call, refused ones too. */
+  /** What was sent and read since the last call, refused transactions too. */
   takeTraffic(): Traffic {
-    const traffic = this.#traffic;
+    const read = this.#socket.receivedBytes;
+    const traffic = { ...this.#traffic, bytesRead: read - this.#readBefore };
     this.#traffic = NO_TRAFFIC;
+    this.#readBefore = read;
     return traffic;
   }
 
