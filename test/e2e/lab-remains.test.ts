@@ -1,7 +1,7 @@
 /** Whatever happens to a lab or to its `up`: afterwards the host is as it was. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
@@ -102,6 +102,10 @@ test('kill -9 of every process, then down: nothing stays', async () => {
   const cluster = await Cluster.up('lab');
   await cluster.kubectlOk('create', 'deployment', 'web', '--image=fairlead/echo', '--replicas=3');
   await cluster.kubectlOk('wait', '--for=condition=Available', 'deployment/web', '--timeout=20s');
+  await cluster.kubectlOk('expose', 'deployment/web', '--port=80', '--type=LoadBalancer');
+  await eventually('the balancer host is there', () =>
+    existsSync(join(environment.FAIRLEAD_ROOT, 'run', 'lab', 'balancer')),
+  );
   for (let pids = labProcesses('lab'); pids.length > 0; pids = alive(labProcesses('lab'))) {
     for (const pid of pids) kill(pid);
   }
@@ -133,15 +137,25 @@ test('a lab with an unreadable or newer configuration can still be taken down', 
   }
 });
 
-test('down in the middle of pods coming and going', async () => {
-  const cluster = await Cluster.up('lab', '--nodes', '2');
-  await cluster.kubectlOk('create', 'deployment', 'web', '--image=fairlead/echo', '--replicas=20');
-  await sleep(150);
-  const pids = labProcesses('lab');
-  await cluster.down();
-  assert.deepEqual(alive(pids), []);
-  await sameHost(hostBefore);
-});
+for (const kind of ['edge', 'layer2']) {
+  test(`down in the middle of pods coming and going, and of a first address, ${kind}`, async () => {
+    const pool = ['--load-balancer', kind, '--load-balancer-cidr', '203.0.113.0/28'];
+    const cluster = await Cluster.up('lab', '--nodes', '2', ...pool);
+    await cluster.kubectlOk(
+      'create',
+      'deployment',
+      'web',
+      '--image=fairlead/echo',
+      '--replicas=20',
+    );
+    await cluster.kubectlOk('create', 'service', 'loadbalancer', 'web', '--tcp=80:8080');
+    await sleep(kind === 'edge' ? 30 : 300);
+    const pids = labProcesses('lab');
+    await cluster.down();
+    assert.deepEqual(alive(pids), []);
+    await sameHost(hostBefore);
+  });
+}
 
 test('a second up while one is at work is refused, and does not disturb it', async () => {
   const first = start(program, ['up', '--nodes', '1']);

@@ -109,7 +109,7 @@ for (const family of families) {
   });
 }
 
-test('a Service can ask for the other one by its class [P49]', async () => {
+test('a Service can ask for the other one by its class', async () => {
   const address = await addressOf(lab, 'edge', 'ipv4');
   await eventually('an answer', () => answers(address));
   assert.equal(await neighbour(address), '02:fa:1e:ad:01:00');

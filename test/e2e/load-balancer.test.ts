@@ -16,7 +16,16 @@ import {
   run,
   sameHost,
 } from './harness.ts';
-import { addressesOf, addressOf, fieldOf, hostAddress, pod, seen, service } from './balanced.ts';
+import {
+  addressesOf,
+  addressOf,
+  fieldOf,
+  hostAddress,
+  pod,
+  seen,
+  service,
+  type Family,
+} from './balanced.ts';
 import { at, hostPort, inPod, knock, onNode, outside, udpAnswers, type Place } from './places.ts';
 
 const hostBefore = hostSnapshot();
@@ -46,6 +55,7 @@ before(async () => {
       service('proxied-local', 'externalTrafficPolicy: Local', proxied),
       service('open', 'loadBalancerSourceRanges: [172.29.0.1/32, "fd00:172:29::1/128"]'),
       service('closed', 'loadBalancerSourceRanges: [198.51.100.0/24, "2001:db8::/32"]'),
+      service('classed', 'loadBalancerClass: fairlead.dev/edge'),
       service('nobody', '', '', 'nobody'),
     ].join('\n'),
   );
@@ -56,6 +66,8 @@ after(async () => {
   await fairlead('down', '--all');
   removeHome();
 });
+
+const isFamily = (address: string, family: Family) => address.includes(':') === (family === 'ipv6');
 
 async function place(name: string): Promise<Place> {
   return inPod(lab, await lab.json<Pod>('pod', name));
@@ -77,7 +89,7 @@ test('kubectl shows the addresses, the finalizer and the event', async () => {
 
 // What the pod sees of a client on the host. The rows of P62, by way of the balancer.
 const rows: { name: string; keeps: boolean; pods: string[]; id: string }[] = [
-  { name: 'plain', keeps: false, pods: ['web-1', 'web-2'], id: 'P47, P62' },
+  { name: 'plain', keeps: false, pods: ['web-1', 'web-2'], id: 'P62' },
   { name: 'local', keeps: true, pods: ['web-1', 'web-2'], id: 'P62' },
   { name: 'sticky', keeps: false, pods: ['web-1'], id: 'P84' },
   { name: 'bare', keeps: false, pods: ['web-1', 'web-2'], id: 'P50' },
@@ -104,16 +116,32 @@ for (const { name, keeps, pods, id } of rows) {
 }
 
 for (const family of families) {
-  test(`pods and nodes reach every address, ${family} [P48, P49, P58, P60]`, async () => {
-    const clients = [await place('client'), await place('far'), onNode(lab, 'node-3')];
-    for (const name of ['plain', 'local', 'bare', 'proxied', 'proxied-local']) {
+  test(`pods and nodes are served by their own node, or go by way of the balancer, ${family} [P48, P49, P58, P60]`, async () => {
+    const { status } = await lab.json<Pod>('pod', 'far');
+    const own = status?.podIPs?.map(({ ip }) => ip).find((ip) => isFamily(ip, family)) ?? '';
+    // Of node-3, where both clients are, and of the balancer.
+    const node = { ipv4: '172.29.0.13', ipv6: 'fd00:172:29::d' }[family];
+    const balancer = { ipv4: '172.29.0.2', ipv6: 'fd00:172:29::2' }[family];
+    const wanted: [name: string, pod: string, process: string][] = [
+      ['plain', node, node],
+      ['classed', node, node],
+      ['local', own, node],
+      ['bare', node, node],
+    ];
+    const clients = [await place('far'), onNode(lab, 'node-3')] as const;
+    for (const [name, ...sources] of wanted) {
       const address = await addressOf(lab, name, family);
-      for (const from of clients)
-        assert.deepEqual(
-          await seen(from, address, 'pod', 20),
-          ['web-1', 'web-2'],
-          `${name} ${from.name}`,
-        );
+      for (const [index, from] of clients.entries()) {
+        const what = `${name} from ${from.name}`;
+        assert.deepEqual(await seen(from, address, 'client'), [sources[index]], what);
+        assert.deepEqual(await seen(from, address, 'pod', 20), ['web-1', 'web-2'], what);
+      }
+    }
+    // Its node takes the balancer's packets for anybody's (policy Cluster), or passes them on.
+    const through = await addressOf(lab, 'proxied-local', family);
+    for (const from of [...clients, await place('client')]) {
+      assert.deepEqual(await seen(from, through, 'client', 20), [balancer], from.name);
+      assert.deepEqual(await seen(from, through, 'pod', 20), ['web-1', 'web-2'], from.name);
     }
   });
 
@@ -130,7 +158,7 @@ for (const family of families) {
     assert.equal((await knock(onNode(lab, 'node-1'), { address: open, port: 80 })).code, TIMED_OUT);
   });
 
-  test(`without endpoints, and at a port that no Service has: refused, ${family} [P93]`, async () => {
+  test(`without endpoints, and at a port that no Service has: refused, ${family}`, async () => {
     const address = await addressOf(lab, 'nobody', family);
     for (const port of [80, 81]) {
       const { code } = await knock(outside, { address, port }, 3);
@@ -146,19 +174,22 @@ test('two Services share an address, each with its port; deleting one leaves the
   await lab.apply(one + two);
   const ips = await addressesOf(lab, 'one');
   assert.deepEqual(await addressesOf(lab, 'two'), ips);
+  const client = await place('client');
   for (const address of ips) {
     for (const port of [8001, 8002])
-      assert.equal((await knock(outside, { address, port })).code, 0);
+      for (const from of [outside, client])
+        assert.equal((await knock(from, { address, port })).code, 0, `${from.name} ${address}`);
   }
   await lab.kubectlOk('delete', 'service', 'one');
   for (const address of ips) {
     assert.equal((await knock(outside, { address, port: 8001 })).code, REFUSED);
     assert.equal((await knock(outside, { address, port: 8002 })).code, 0);
+    assert.equal((await knock(client, { address, port: 8002 })).code, 0);
   }
   await lab.kubectlOk('delete', 'service', 'two');
 });
 
-test('an address comes free when the type changes, and when the Service is deleted [P55, P56]', async () => {
+test('an address comes free when the type changes, and when the Service is deleted', async () => {
   await lab.apply(service('changing'));
   const ips = await addressesOf(lab, 'changing');
   await lab.kubectlOk('patch', 'service', 'changing', '-p', '{"spec":{"type":"ClusterIP"}}');

@@ -84,6 +84,27 @@ test('status and up see the lab that runs; logs print', async () => {
   await ok('logs', 'node-1');
 });
 
+test('a LoadBalancer Service is reached by way of the balancer', async () => {
+  await kubectl(
+    'expose',
+    'deployment/web',
+    '--name=window',
+    '--port=80',
+    '--target-port=8080',
+    '--type=LoadBalancer',
+  );
+  const mode = 'fairlead.dev/load-balancer-ip-mode=Proxy';
+  await kubectl('annotate', 'service', 'window', mode);
+  const path = "-o=jsonpath={.status.loadBalancer.ingress[?(@.ipMode=='Proxy')].ip}";
+  const ip = await eventually('an address', async () => kubectl('get', 'service', 'window', path));
+  const answer = await eventually('an answer', async () => {
+    const text = await kubectl('exec', 'ask', '--', 'curl', '-sS', '-m', '2', `http://${ip}`);
+    return text.includes('client=') && text;
+  });
+  assert.match(answer, /^pod=web-/);
+  assert.match(await ok('status'), /172\.29\.0\.192 +default\/window/);
+});
+
 test('a node is killed and started again', async () => {
   await ok('node', 'kill', 'node-3');
   await eventually(
