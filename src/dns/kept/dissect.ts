@@ -1,5 +1,5 @@
 /** Takes an encoded reply apart into what is kept of it. */
-import { cursorOver, readName, readU16, readU32 } from '../wire/decode.ts';
+import { cursorOver, readU16, skipName } from '../wire/decode.ts';
 import { headerBytes, TYPE } from '../wire/message.ts';
 import type { Cached } from '../stage.ts';
 import { copiedFlags, folded, type Kept } from './entry.ts';
@@ -28,7 +28,7 @@ export function dissect(reply: Buffer, options: KeepOptions): Kept | undefined {
   const flags = readU16(cursor) & ~copiedFlags;
   readU16(cursor);
   const counts = [readU16(cursor), readU16(cursor), readU16(cursor)] as const;
-  readName(cursor);
+  skipName(cursor);
   const questionEnd = cursor.at + 4;
   cursor.at = questionEnd;
   const records: Found[] = [];
@@ -37,12 +37,11 @@ export function dissect(reply: Buffer, options: KeepOptions): Kept | undefined {
   for (const [section, count] of counts.entries()) {
     for (let left = count; left > 0; left -= 1) {
       const at = cursor.at;
-      readName(cursor);
+      skipName(cursor);
       const type = readU16(cursor);
       cursor.at += 2;
       const ttlAt = cursor.at;
-      readU32(cursor);
-      cursor.at += 2 + reply.readUInt16BE(cursor.at);
+      cursor.at += 6 + reply.readUInt16BE(cursor.at + 4);
       // OPT stands last and is each client's own.
       if (type === TYPE.OPT) continue;
       if (section === 2) additionals += 1;

@@ -71,24 +71,41 @@ export function readName(cursor: Cursor): Name {
   let earliest = at;
   let end = -1;
   for (;;) {
-    if (at >= bytes.length) throw new DecodeError('a name is cut off');
-    const length = bytes[at]!;
-    if (length === 0) break;
-    if (length > labelBytesMax) {
-      const target = pointerAt(bytes, at);
-      if (target >= earliest) throw new DecodeError('a compression pointer points forward');
-      if (end < 0) end = at + 2;
-      at = target;
-      earliest = target;
-    } else {
-      if (at + 1 + length > bytes.length) throw new DecodeError('a label is cut off');
-      if (name.length + 1 + length >= nameBytesMax) throw new DecodeError('a name is too long');
-      name += bytes.toString('latin1', at, at + 1 + length);
-      at += 1 + length;
+    // Labels up to the next pointer or the end are text that is taken at once.
+    const runEnd = endOfLabels(bytes, at, name.length);
+    if (runEnd > at) name += bytes.toString('latin1', at, runEnd);
+    if (bytes[runEnd] === 0) {
+      cursor.at = end < 0 ? runEnd + 1 : end;
+      return `${name}\0`;
     }
+    const target = pointerAt(bytes, runEnd);
+    if (target >= earliest) throw new DecodeError('a compression pointer points forward');
+    if (end < 0) end = runEnd + 2;
+    at = target;
+    earliest = target;
   }
-  cursor.at = end < 0 ? at + 1 : end;
-  return `${name}\0`;
+}
+
+/** Where the labels from `at` on end: at the root or at a pointer. `length` came before them. */
+function endOfLabels(bytes: Buffer, at: number, length: number): number {
+  const start = at;
+  for (;;) {
+    if (at >= bytes.length) throw new DecodeError('a name is cut off');
+    const label = bytes[at]!;
+    if (label === 0 || label > labelBytesMax) return at;
+    if (at + 1 + label > bytes.length) throw new DecodeError('a label is cut off');
+    if (length + at - start + 1 + label >= nameBytesMax) {
+      throw new DecodeError('a name is too long');
+    }
+    at += 1 + label;
+  }
+}
+
+/** Passes over a name without looking where its pointer leads. */
+export function skipName(cursor: Cursor): void {
+  const { bytes } = cursor;
+  const end = endOfLabels(bytes, cursor.at, 0);
+  cursor.at = bytes[end] === 0 ? end + 1 : end + 2;
 }
 
 function pointerAt(bytes: Buffer, at: number): number {

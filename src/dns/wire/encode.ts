@@ -103,8 +103,9 @@ function writeName(writer: Writer, name: Name, compress: boolean): void {
       return;
     }
     if (writer.at <= pointerMax && !writer.names.has(tail)) writer.names.set(tail, writer.at);
-    writer.at += scratch.write(name.slice(at, at + 1 + length), writer.at, 'latin1');
-    at += 1 + length;
+    const end = at + 1 + length;
+    // Labels are short: fewer steps than a call into the runtime takes.
+    for (; at < end; at += 1) scratch[writer.at++] = name.charCodeAt(at);
   }
   writer.at = scratch.writeUInt8(0, writer.at);
 }
