@@ -44,9 +44,14 @@ export class Notices {
     this.#clashes = present;
   }
 
+  /** What the node could not do for a Service. */
+  warn(key: string, reason: string, message: string): void {
+    this.#tell(key, { type: 'Warning', reason, message });
+  }
+
   #tell(key: string, { type, reason, message }: Notice): void {
     const { events, log, service } = this.#options;
-    log.info({ service: key, reason }, message);
+    log[type === 'Warning' ? 'warn' : 'info']({ service: key, reason }, message);
     const object = service(key);
     if (type === 'Warning' && object) {
       events.record(resources.services, object, { type, reason, message });

@@ -13,8 +13,9 @@ import type { IpFamily } from '../lib/ip.ts';
 import { serviceKeyOf } from '../plan/forwarding.ts';
 import { HEADLESS_LABEL, planService, PROXY_NAME_LABEL } from '../plan/service.ts';
 import type { Clash } from '../plan/types.ts';
-import { ProxyHealth } from './health/proxy-health.ts';
+import type { ProxyHealth } from './health/proxy-health.ts';
 import { ServiceHealthPorts } from './health/service-ports.ts';
+import { KernelWatch } from './kernel-watch.ts';
 import { NftablesBackend, type FamilyCommit } from './nftables/backend.ts';
 import { DEFAULT_SETTINGS } from './nftables/rules.ts';
 import { LocalhostForwarder } from './localhost/forwarder.ts';
@@ -24,15 +25,12 @@ import { Pacer } from './pacer.ts';
 import { slimService } from './slim-service.ts';
 import { slimSlice } from './slim-slice.ts';
 import { StaleFlows } from './stale-flows.ts';
+import { SyncAccount } from './sync-account.ts';
 import type { Traffic } from '../kernel/nftables/index.ts';
 import type { FlowCleaning, Proxy, ProxyOptions, Sync } from './options.ts';
 
 /** More writes than this are split, so that no commit holds the kernel's lock for long (X3). */
 const WRITES_PER_COMMIT = 5000;
-/** How often the kernel's generation is compared with ours; repairs a foreign flush (< 1 s). */
-const WATCH_MS = 800;
-/** Comparing takes at most a tenth of the time. */
-const COMPARE_PAUSE = 9;
 /** What is for others, or for nobody, does not come over the wire (P1, P2). */
 const FOR_PROXIES = `!${PROXY_NAME_LABEL},!${HEADLESS_LABEL}`;
 /** Who events say they come from: what people filter by. */
@@ -46,8 +44,6 @@ const FAILED_PAUSE_MS = 1000;
  * this long nobody is refused (P12).
  */
 const MOVE_MS = 200;
-/** Everything is compared with the kernel at least this often (P127). */
-const FULL_SYNC_MS = 3_600_000;
 
 /** Starts the proxy; nothing is written before Services and slices are both listed (P125). */
 export async function startProxy(options: ProxyOptions): Promise<Proxy> {
@@ -68,7 +64,7 @@ class ServiceProxy implements Proxy {
   readonly #backend: NftablesBackend;
   readonly #flows: StaleFlows;
   readonly #events: EventRecorder;
-  readonly health: ProxyHealth;
+  readonly #account: SyncAccount;
   readonly #healthPorts: ServiceHealthPorts;
   readonly #localhost: LocalhostForwarder;
   readonly #notices: Notices;
@@ -84,16 +80,8 @@ class ServiceProxy implements Proxy {
   #failures = 0;
   /** When families that were refused are tried again; 0: at once. */
   #retryAt = 0;
-  #failureTold = false;
-  /** What the sync that is under way took so far, by family. */
-  readonly #spentMs = new Map<IpFamily, number>();
-  /** Families whose last sync failed. */
-  readonly #failed = new Set<IpFamily>();
-  /** The sync under way began by reading the kernel. */
-  #full = true;
-  #lastFullMs = 0;
   #newestVersion = 0;
-  #compareAfter = 0;
+  #watch: KernelWatch | undefined;
 
   constructor(options: ProxyOptions) {
     this.#options = options;
@@ -126,7 +114,8 @@ class ServiceProxy implements Proxy {
     });
     const host = nodeName;
     this.#events = createEventRecorder({ client, component, host, clock: this.#clock, log });
-    this.health = new ProxyHealth(this.#clock);
+    const account = { families: this.#families, observer, clock: this.#clock };
+    this.#account = new SyncAccount(account);
     this.#notices = new Notices({
       events: this.#events,
       log,
@@ -138,9 +127,12 @@ class ServiceProxy implements Proxy {
       addresses: this.#node.context.node.nodePortAddresses,
       isHealthy: () => this.health.healthy,
       onFailure: (service, port, found) => this.#tellHealthPort(service, port, found),
-      log,
       clock: this.#clock,
     });
+  }
+
+  get health(): ProxyHealth {
+    return this.#account.health;
   }
 
   get localhostRejected(): number {
@@ -174,12 +166,13 @@ class ServiceProxy implements Proxy {
       this.#pacer.ask();
     });
     for (const informer of [services, slices]) informer.start();
-    this.#watchKernel();
+    this.#watch = this.#watchKernel();
   }
 
   async stop(): Promise<void> {
     this.#pacer.stop();
     for (const undo of this.#undo) undo();
+    this.#watch?.[Symbol.dispose]();
     this.#node[Symbol.dispose]();
     this.#slices.stop();
     if (this.#options.informers === undefined) this.#services.stop();
@@ -231,7 +224,7 @@ class ServiceProxy implements Proxy {
     );
     this.#dirty.add(key);
     this.#dirtySince ??= this.#clock.monotonicMs();
-    this.health.queued(this.#families);
+    this.#account.queued();
     if (this.#listed) this.#pacer.ask();
   }
 
@@ -250,7 +243,7 @@ class ServiceProxy implements Proxy {
 
   #sync(): void {
     const startedAt = this.#clock.monotonicMs();
-    this.#failureTold = false;
+    this.#account.begin();
     const since = this.#dirtySince ?? startedAt;
     const version = this.#newestVersion;
     try {
@@ -258,7 +251,7 @@ class ServiceProxy implements Proxy {
       const last = this.#dirty.size === 0;
       if (last && !this.#swept) this.#backend.sweep();
       const planningMs = this.#clock.monotonicMs() - startedAt;
-      const count = (commit: FamilyCommit) => this.#count(commit, { planningMs, last });
+      const count = (commit: FamilyCommit) => this.#account.count(commit, { planningMs, last });
       this.#retryFailing(count);
       const writes = this.#backend.commitEach(count);
       if (!last) this.#pacer.ask();
@@ -281,10 +274,10 @@ class ServiceProxy implements Proxy {
   #fill(): number {
     if (!this.#backend.isOpen) {
       this.#backend.openEach((commit) => this.#countFailure(commit));
+      this.#account.reads();
+      this.#watch?.compared();
       this.#rangesChanged = true;
       this.#swept = false;
-      this.#full = true;
-      this.#lastFullMs = this.#clock.monotonicMs();
     }
     if (this.#rangesChanged) this.#backend.setRanges(this.#node.context.options);
     this.#rangesChanged = false;
@@ -308,9 +301,8 @@ class ServiceProxy implements Proxy {
       this.#notices.set(key, plan?.notices ?? []);
       this.#options.observer?.planned(key, plan);
     } catch (error) {
-      this.#options.log.error({ service: key, error: messageOf(error) }, 'cannot plan a Service');
       const message = `node ${this.#options.nodeName} cannot plan this Service: ${messageOf(error)}`;
-      this.#tellService(key, 'FailedToPlanService', message);
+      this.#notices.warn(key, 'FailedToPlanService', message);
     }
   }
 
@@ -324,7 +316,7 @@ class ServiceProxy implements Proxy {
     this.resourceVersion = version;
     this.#dirtySince = undefined;
     this.#swept = true;
-    this.#full = false;
+    this.#account.end();
     this.#pacer.pause(this.#options.minSyncPeriodMs ?? 0);
     this.#settleReady();
   }
@@ -333,36 +325,13 @@ class ServiceProxy implements Proxy {
     return this.#backend.tables.map((table) => table.family);
   }
 
-  /** Adds up what a sync takes that is committed in parts; its last part is told. */
-  #count(commit: FamilyCommit, { planningMs, last }: { planningMs: number; last: boolean }): void {
-    const { family, error } = commit;
-    const spentMs = (this.#spentMs.get(family) ?? 0) + planningMs + commit.durationMs;
-    const failed = error !== undefined;
-    this.#failureTold ||= failed;
-    this.#spentMs.set(family, last || failed ? 0 : spentMs);
-    if (!last && !failed) return;
-    // What follows a failure begins by reading the kernel as well (P128).
-    const full = this.#full || this.#failed.has(family);
-    if (failed) this.#failed.add(family);
-    else this.#failed.delete(family);
-    if (!failed) this.health.updated(family);
-    const sync = { family, full, durationMs: spentMs };
-    this.#options.observer?.synced(failed ? { ...sync, error } : sync);
-  }
-
   #countFailure(commit: FamilyCommit): void {
-    if (commit.error !== undefined) this.#count(commit, { planningMs: 0, last: false });
+    if (commit.error !== undefined) this.#account.count(commit, { planningMs: 0, last: false });
   }
 
   #tellHealthPort(key: string, port: number, found: string): void {
     const message = `node ${this.#options.nodeName} failed to start healthcheck "${key}" on port ${port}: ${found}`;
-    this.#tellService(key, 'FailedToStartServiceHealthcheck', message);
-  }
-
-  #tellService(key: string, reason: string, message: string): void {
-    const service = this.#services.get(key);
-    if (service === undefined) return;
-    this.#events.record(resources.services, service, { type: 'Warning', reason, message });
+    this.#notices.warn(key, 'FailedToStartServiceHealthcheck', message);
   }
 
   #tell(facts: {
@@ -416,59 +385,30 @@ class ServiceProxy implements Proxy {
 
   /** The kernel refuses what this Service needs; all others are served. */
   #tellRefused(key: string, error: unknown): void {
-    const found = messageOf(error);
-    this.#options.log.error({ service: key, error: found }, 'rules of a Service refused');
-    const service = this.#services.get(key);
-    if (service === undefined) return;
-    const message = `node ${this.#options.nodeName} keeps the rules it had: ${found}`;
-    this.#events.record(resources.services, service, {
-      type: 'Warning',
-      reason: 'RulesRefused',
-      message,
-    });
+    const message = `node ${this.#options.nodeName} keeps the rules it had: ${messageOf(error)}`;
+    this.#notices.warn(key, 'RulesRefused', message);
   }
 
   /** Reads the kernel again and tries once more, later each time. */
   #recover(error: unknown): void {
     const retryMs = this.#nextRetryMs();
     this.#options.log.error({ error: messageOf(error), retryMs }, 'sync failed');
-    if (!this.#failureTold) this.#tellFailure(error);
+    this.#account.broke(error);
     this.#backend.close();
     this.#pacer.pause(Math.min(retryMs, FAILED_PAUSE_MS));
     this.#pacer.ask(retryMs);
   }
 
-  /** It failed before any family could be committed. */
-  #tellFailure(error: unknown): void {
-    for (const family of this.#families) {
-      this.#options.observer?.synced({ family, full: true, durationMs: 0, error });
-    }
-  }
-
-  /** Others may change our table; a flush of everything is the usual case. */
-  #watchKernel(): void {
-    const timer = setInterval(() => {
-      if (!this.#swept || this.#pacer.waits || this.#dirty.size > 0) return;
-      try {
-        const fullMs = this.#clock.monotonicMs() - this.#lastFullMs;
-        if (fullMs >= FULL_SYNC_MS) this.#compareNow();
-        else if (this.#backend.wasChangedByOthers()) this.#compare();
-      } catch (error) {
-        this.#recover(error);
-      }
-    }, WATCH_MS);
-    timer.unref();
-    this.#undo.push(() => clearInterval(timer));
-  }
-
-  /** Reads everything again; seldom, if that takes long and it is others' tables that change. */
-  #compare(): void {
-    const start = this.#clock.monotonicMs();
-    if (start < this.#compareAfter && !this.#backend.isGone()) return;
-    this.#options.log.info('the ruleset was changed by somebody else: comparing ours');
-    this.#compareNow();
-    const end = this.#clock.monotonicMs();
-    this.#compareAfter = end + (end - start) * COMPARE_PAUSE;
+  #watchKernel(): KernelWatch {
+    return new KernelWatch({
+      isIdle: () => this.#swept && !this.#pacer.waits && this.#dirty.size === 0,
+      wasChangedByOthers: () => this.#backend.wasChangedByOthers(),
+      isGone: () => this.#backend.isGone(),
+      compare: () => this.#compareNow(),
+      onError: (error) => this.#recover(error),
+      clock: this.#clock,
+      log: this.#options.log,
+    });
   }
 
   #compareNow(): void {

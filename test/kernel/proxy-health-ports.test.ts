@@ -20,7 +20,6 @@ const ports = new ServiceHealthPorts({
   addresses: ['127.0.0.1', '::1'],
   isHealthy: () => healthy,
   onFailure: (service, port, found) => failures.push(`${service} ${port} ${found}`),
-  log: createLogger('proxy', 'silent'),
 });
 after(() => ports[Symbol.dispose]());
 

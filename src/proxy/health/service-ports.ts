@@ -5,7 +5,6 @@
 import type { RequestListener } from 'node:http';
 import { systemClock, type Clock } from '../../lib/clock.ts';
 import { messageOf } from '../../lib/errors.ts';
-import type { Logger } from '../../lib/log.ts';
 import type { HealthCheckPlan } from '../../plan/types.ts';
 import { send } from './health-pages.ts';
 import { openHttpPort, type HttpPort } from './http-port.ts';
@@ -22,7 +21,6 @@ export type ServicePortsOptions = {
   readonly isHealthy: () => boolean;
   /** Told each time that a port of the Service `namespace/name` cannot be opened. */
   readonly onFailure: (service: string, port: number, found: string) => void;
-  readonly log: Logger;
   readonly clock?: Clock;
 };
 
@@ -121,7 +119,6 @@ export class ServiceHealthPorts {
         if (closed) return;
         entry.failedAt = this.#clock.monotonicMs();
         this.#changed.add(service);
-        this.#options.log.warn({ service, port, error: messageOf(error) }, 'no health check port');
         this.#options.onFailure(service, port, messageOf(error));
         this.#retryLater();
       },
