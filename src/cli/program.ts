@@ -111,6 +111,18 @@ export function createProgram(): Command {
   defineProxy(program.command('proxy'));
 
   program
+    .command('dns-explain <name>')
+    .description('Say what becomes of a name typed in a pod: questions, answers, and why')
+    .option('--pod <pod>', 'the pod it is typed in, NAME or NAMESPACE/NAME')
+    .option('-n, --namespace <namespace>', 'of the pod, or of any pod (default: of the kubeconfig)')
+    .option('--type <types>', 'types of records, comma-separated (default: A,AAAA)', list)
+    .option('--domain <domain>', 'the cluster domain (default: of the Corefile, or cluster.local)')
+    .option('--kubeconfig <file>', 'which cluster (default: KUBECONFIG, or the lab)')
+    .option('--name <name>', 'which lab', 'lab')
+    .option('--json', 'print as JSON')
+    .action(async (name, options) => (await import('./dns-explain.ts')).dnsExplain(name, options));
+
+  program
     .command('version')
     .description('Print the version')
     .option('--json', 'print as JSON')

@@ -12,31 +12,33 @@ export type HttpPage = {
   readonly host: string;
   readonly port: number;
   readonly path: string;
-  readonly page: () => Page | Promise<Page>;
+  readonly page: (query: URLSearchParams) => Page | Promise<Page>;
 };
 
 export type Page = { readonly code: number; readonly body: string; readonly type?: string };
 
-/** One page on one port; every other path is 404. */
-export async function servePage(page: HttpPage): Promise<Server> {
-  const server = createServer({ requestTimeout: 5000, keepAliveTimeout: 5000 }, listenerOf(page));
+/** Pages of one address and port; every other path is 404. */
+export async function servePages(pages: readonly HttpPage[]): Promise<Server> {
+  const { host, port, path } = pages[0]!;
+  const server = createServer({ requestTimeout: 5000, keepAliveTimeout: 5000 }, listenerOf(pages));
   // Probes come one at a time; more than this is no probe.
   server.maxConnections = 100;
   const { promise, resolve, reject } = Promise.withResolvers<void>();
   server.once('error', (cause) => {
-    const target = formatHostPort(page.host, page.port);
-    const text = `Cannot serve ${page.path} on "${target}": ${cause.message}`;
+    const text = `Cannot serve ${path} on "${formatHostPort(host, port)}": ${cause.message}`;
     reject(new WorldError('DNS_LISTEN', text, { cause }));
   });
-  server.listen({ host: page.host, port: page.port }, resolve);
+  server.listen({ host, port }, resolve);
   await promise;
   return server;
 }
 
-function listenerOf({ path, page }: HttpPage): RequestListener {
+function listenerOf(pages: readonly HttpPage[]): RequestListener {
   return (request, response) => {
-    const found = request.url?.split('?')[0] === path;
-    void Promise.resolve(found ? page() : { code: 404, body: '404 page not found\n' }).then(
+    const [path, query = ''] = (request.url ?? '').split('?');
+    const found = pages.find((page) => page.path === path);
+    const answer = found?.page(new URLSearchParams(query));
+    void Promise.resolve(answer ?? { code: 404, body: '404 page not found\n' }).then(
       ({ code, body, type = 'text/plain; charset=utf-8' }) => {
         response.writeHead(code, { 'content-type': type }).end(body);
       },

@@ -43,6 +43,10 @@ export const dnsLimits = {
   tcpWriteMs: 5000,
   /** Open work may end in this time at a stop. */
   drainMs: 5000,
+  /** Explanations made at once: each asks a dozen questions. */
+  explainsMax: 10,
+  /** How long a cluster's objects may take to arrive before an explanation. */
+  explainSyncMs: 10_000,
   /** A loop that was not seen by then is none (D99). */
   loopProbeMs: 30_000,
 } as const;

@@ -7,6 +7,7 @@ import { loadInCluster, loadKubeconfig } from '../client/kubeconfig.ts';
 import { createLogger } from '../lib/log.ts';
 import { configurationOf } from './config/from-options.ts';
 import type { ApiSettings, Configuration } from './config/types.ts';
+import type { PodResolver } from './explain/page.ts';
 import { parseFlags, type DnsFlags, type Flags } from './flags.ts';
 import { anyHost } from './own-addresses.ts';
 import { serve, type DnsServer } from './server.ts';
@@ -16,6 +17,7 @@ import { parseResolvConf, parseSearchList, parseServer } from './upstream/server
 export async function runDns(
   args: readonly string[],
   env: NodeJS.ProcessEnv = process.env,
+  more: { readonly podResolver?: PodResolver } = {},
 ): Promise<void> {
   const flags = parseFlags(args);
   const log = createLogger('dns', env.FAIRLEAD_LOG);
@@ -30,6 +32,7 @@ export async function runDns(
   const clients = await clientsFor(configuration, kubeconfig, env);
   const clientFor = (api: ApiSettings) => clients.get(api)!;
   const server = await serve(configuration, {
+    ...more,
     clientFor,
     log,
     hostSearch: parseSearchList(readResolvConf()),

@@ -3,15 +3,23 @@ import type { Block } from './blocks.ts';
 import type { DnsCounters } from './counters.ts';
 import type { HttpPage } from './health.ts';
 
+export type PageSources = {
+  readonly counters: DnsCounters;
+  readonly isReady: () => boolean;
+  readonly explain: HttpPage['page'];
+};
+
 /** One page per address and kind, however many blocks ask for it. */
 export function pagesOf(
   blocks: readonly Block[],
-  { counters, isReady }: { readonly counters: DnsCounters; readonly isReady: () => boolean },
+  { counters, isReady, explain }: PageSources,
 ): HttpPage[] {
   const pages = new Map<string, HttpPage>();
   const add = (page: HttpPage) => pages.set(`${page.host} ${page.port} ${page.path}`, page);
   for (const { settings } of blocks) {
     const { health, ready, prometheus } = settings.plugins;
+    const explained = prometheus ?? health;
+    if (explained !== undefined) add({ ...explained.at, path: '/explain', page: explain });
     if (health !== undefined) {
       add({ ...health.at, path: '/health', page: () => ({ code: 200, body: 'OK' }) });
     }

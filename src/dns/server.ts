@@ -9,16 +9,18 @@ import { configurationOf, type ServeOptions } from './config/from-options.ts';
 import type { ApiSettings, Configuration, Site } from './config/types.ts';
 import { DnsCounters } from './counters.ts';
 import { printLine } from './print-line.ts';
-import { servePage } from './health.ts';
+import type { PodResolver } from './explain/page.ts';
+import { servePages, type HttpPage } from './health.ts';
 import { pagesOf } from './pages.ts';
+import { KubernetesStage } from './plugins/kubernetes.ts';
+import type { Next } from './stage.ts';
 import { FastPath } from './kept/fast-path.ts';
 import { Responder } from './respond.ts';
 import { listenTcp } from './tcp.ts';
 import { listenUdp, type Handle, type Listener } from './udp.ts';
 import { parseServer } from './upstream/servers.ts';
-import type { Name } from './wire/name.ts';
+import { formatName, root, type Name } from './wire/name.ts';
 import type { World } from './world.ts';
-import { root } from './wire/name.ts';
 
 type HostPort = { readonly host: string; readonly port: number };
 
@@ -38,6 +40,8 @@ export type Surroundings = {
   readonly print?: (line: string) => void;
   /** The search list of this machine, which pods have behind their own. */
   readonly hostSearch?: readonly Name[];
+  /** What a kubelet writes into a pod's resolv.conf, for /explain. */
+  readonly podResolver?: PodResolver;
   /** Threads that answer over UDP; 0: this one does. */
   readonly workers?: number;
 };
@@ -71,7 +75,7 @@ export async function serve(
   const { print = printLine, hostSearch = [] } = surroundings;
   const world: World = { clientFor, counters, clock, random, log, print, hostSearch };
   const { workers = 0 } = surroundings;
-  const life: Life = { stopping: false, blocks: [], closers: [], workers };
+  const life: Life = { stopping: false, blocks: [], resolvers: [], closers: [], workers };
   try {
     for (const settings of configuration.blocks) {
       life.blocks.push(await makeBlock(settings, world));
@@ -79,7 +83,7 @@ export async function serve(
     const synced = Promise.all(life.blocks.map((block) => block.synced));
     await Promise.race([synced, waitBeforeListening(configuration, clock)]);
     const addresses = await listenAll(life, world);
-    await serveAllPages(life, counters);
+    await serveAllPages(life, world, surroundings.podResolver);
     for (const stage of stagesOf(life)) stage.start?.();
     log?.info({ addresses }, 'answering');
     return dnsServer(life, addresses, clock);
@@ -101,6 +105,8 @@ function waitBeforeListening({ blocks }: Configuration, clock: Clock): Promise<v
 type Life = {
   stopping: boolean;
   blocks: Block[];
+  /** Of each socket, past its kept answers. */
+  resolvers: Next[];
   closers: (() => Promise<void>)[];
   readonly workers: number;
 };
@@ -144,6 +150,7 @@ async function listenAll(life: Life, world: World): Promise<HostPort[]> {
     const zones = served.map(({ site: { zone }, block }) => ({ zone, block }));
     const { counters, log } = world;
     const responder = new Responder({ zones, label: socketLabel(site), host: site.host, counters });
+    life.resolvers.push((ask) => responder.answer(ask));
     const handle = handlerOf(responder, counters, log);
     const plain = plainOf(served);
     const how = { handle, plain, world, workers: life.workers };
@@ -250,15 +257,48 @@ function handlerOf(responder: Responder, counters: DnsCounters, log: Logger | un
   };
 }
 
-async function serveAllPages(life: Life, counters: DnsCounters): Promise<void> {
-  const pages = pagesOf(life.blocks, { counters, isReady: () => isReady(life) });
+async function serveAllPages(
+  life: Life,
+  world: World,
+  podResolver: PodResolver | undefined,
+): Promise<void> {
+  const { counters } = world;
+  const explain = explainer(life, world, podResolver);
+  const pages = pagesOf(life.blocks, { counters, isReady: () => isReady(life), explain });
+  const listeners = Map.groupBy(pages, ({ host, port }) => formatHostPort(host, port));
   await Promise.all(
-    pages.map(async (page) => {
-      const server = await servePage(page);
+    [...listeners.values()].map(async (together) => {
+      const server = await servePages(together);
       life.closers.push(async () => {
         server.close();
         server.closeAllConnections();
       });
     }),
   );
+}
+
+/** The page /explain, loaded when somebody asks for it. */
+function explainer(
+  life: Life,
+  world: World,
+  podResolver: PodResolver | undefined,
+): HttpPage['page'] {
+  let page: Promise<HttpPage['page']> | undefined;
+  const load = async () => {
+    const { explainPage } = await import('./explain/page.ts');
+    const kubernetes = stagesOf(life).find((stage) => stage instanceof KubernetesStage);
+    const api = life.blocks.find(({ settings }) => settings.plugins.kubernetes !== undefined)
+      ?.settings.plugins.kubernetes?.api;
+    return explainPage({
+      resolve: life.resolvers[0]!,
+      zones: kubernetes?.onlyZones,
+      client: api && world.clientFor(api),
+      podResolver,
+      hostSearch: world.hostSearch.map((name) => formatName(name).slice(0, -1)),
+    });
+  };
+  return async (query) => {
+    page ??= load();
+    return (await page)(query);
+  };
 }

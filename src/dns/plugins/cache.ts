@@ -143,7 +143,10 @@ function messageOf({ query }: Ask, answer: Answer): Message {
 /** AA is set on whatever comes from here (D65). */
 function answerOf(ask: Ask, hit: Hit, ttlSeconds: number): Answer {
   const { flags, answers, authorities, additionals } = messageIn(hit, ttlSeconds);
-  const detail = () => `${hit.kind}, ${Math.round(hit.leftMs / 1000)} s left`;
+  const detail = () => {
+    const left = Math.ceil(hit.leftMs / 1000);
+    return `${hit.kind}, ${hit.entry.ttlSeconds - left} s old, ${left} s left`;
+  };
   const sources = [{ stage: stageName, detail }];
   return tailored(ask, { flags: flags | FLAG.AA, answers, authorities, additionals, sources });
 }

@@ -47,6 +47,14 @@ function numberOf(
   return digits === undefined ? undefined : Number(digits);
 }
 
+/** The number of a type by its name or as `TYPE999`; undefined for any other word. */
+export function typeNumber(text: string): number | undefined {
+  const upper = text.toUpperCase();
+  if (upper in TYPE) return TYPE[upper as keyof typeof TYPE];
+  const number = Number(/^TYPE(\d{1,5})$/.exec(upper)?.[1] ?? Number.NaN);
+  return number <= 0xffff ? number : undefined;
+}
+
 /** `www.example. 30 IN A 192.0.2.1` */
 export function formatRecord(record: ResourceRecord): string {
   const head = `${formatName(record.name)} ${record.ttl} ${formatClass(record.class)}`;
