@@ -24,6 +24,7 @@ import { NodeWatch, type NodeChange } from './node-watch.ts';
 import { Pacer } from './pacer.ts';
 import { slimService } from './slim-service.ts';
 import { slimSlice } from './slim-slice.ts';
+import { sctpNotices } from './sctp.ts';
 import { StaleFlows } from './stale-flows.ts';
 import { SyncAccount } from './sync-account.ts';
 import type { Traffic } from '../kernel/nftables/index.ts';
@@ -298,7 +299,7 @@ class ServiceProxy implements Proxy {
       this.#backend.setService(key, plan, (family, keys) => this.#flows.note(family, keys));
       this.#healthPorts.set(key, plan?.healthCheck);
       this.#localhost.set(key, plan);
-      this.#notices.set(key, plan?.notices ?? []);
+      this.#notices.set(key, [...(plan?.notices ?? []), ...sctpNotices(plan)]);
       this.#options.observer?.planned(key, plan);
     } catch (error) {
       const message = `node ${this.#options.nodeName} cannot plan this Service: ${messageOf(error)}`;
