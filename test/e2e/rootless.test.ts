@@ -1,6 +1,14 @@
 /** A lab of somebody who is not root, in a private user namespace; kubectl reaches it from outside. */
 import assert from 'node:assert/strict';
-import { chownSync, existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  rmdirSync,
+  rmSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
@@ -17,13 +25,20 @@ import {
 } from './harness.ts';
 
 const nobody = 65_534;
-const program = join(import.meta.dirname, '..', '..', 'bin', 'fairlead');
+const sources = join(import.meta.dirname, '..', '..');
 const userHome = mkdtempSync(join(tmpdir(), 'fairlead-rootless-'));
 chownSync(userHome, nobody, nobody);
+// They may lie below a directory that only root enters, such as /root.
+const reachable = mkdtempSync(join(tmpdir(), 'fairlead-sources-'));
+chmodSync(reachable, 0o755);
+must(await run('mount', ['--bind', sources, reachable]), 'mount');
+const program = join(reachable, 'bin', 'fairlead');
 const hostBefore = hostSnapshot();
 
 after(async () => {
   await as(program, 'down', '--all');
+  must(await run('umount', ['--lazy', reachable]), 'umount');
+  rmdirSync(reachable);
   rmSync(userHome, { recursive: true });
   removeHome();
 });
@@ -41,7 +56,8 @@ async function ok(...args: string[]): Promise<string> {
 
 async function kubectl(...args: string[]): Promise<string> {
   const kubeconfig = (await ok('kubeconfig')).trim();
-  return must(await as(newestKubectl(), '--kubeconfig', kubeconfig, ...args), args.join(' '));
+  const binary = newestKubectl().replace(sources, reachable);
+  return must(await as(binary, '--kubeconfig', kubeconfig, ...args), args.join(' '));
 }
 
 test('without root there is no lab at first, and nothing is asked of anybody', async () => {
