@@ -54,6 +54,11 @@ const optionsKept = new Set([3, 9, 10, 11, 12]);
 /** More options than this are not sent back: an echo must not fill the reply. */
 const optionBytesMax = 512;
 
+/** A failure is a reply of its own and has the bits of one (D62). */
+function bitsKeptOf(rcode: number): number {
+  return rcode === RCODE.SERVFAIL ? FLAG.RD | FLAG.CD : bitsKept;
+}
+
 /** TC, RD, RA, AD and CD. */
 const bitsKept = 0x03b0;
 const opcodeBits = 0x7800;
@@ -66,7 +71,7 @@ export function parseQuery(packet: Uint8Array): Parsed {
   if ((flags & FLAG.QR) !== 0) return { kind: 'drop' };
   const refuse = (rcode: number, question?: Question): Parsed => {
     // A format error answers as to a plain query (D70); all else of the header comes back as it was.
-    const kept = rcode === RCODE.FORMERR ? bitsKept : bitsKept | opcodeBits;
+    const kept = rcode === RCODE.FORMERR ? bitsKept : opcodeBits | bitsKeptOf(rcode);
     return { kind: 'refuse', id, flags: flags & kept, rcode, question };
   };
   const opcode = opcodeOf({ flags });

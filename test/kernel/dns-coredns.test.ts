@@ -16,7 +16,7 @@ import { describe, randomQuestion, type Question } from './coredns/questions.ts'
 import { differences, type Seen } from './coredns/reply.ts';
 
 const seed = seedOfRun();
-const questionsLive = Number(process.env.FAIRLEAD_DNS_QUESTIONS ?? 3000);
+const questionsLive = Number(process.env.FAIRLEAD_DNS_QUESTIONS ?? 2000);
 const questionsPerCluster = 600;
 const atOnce = 8;
 

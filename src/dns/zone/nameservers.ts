@@ -49,13 +49,17 @@ function serverKey({ name, addresses }: Nameserver): string {
 
 /** The Services that have this server among their endpoints. */
 function serversAt(zones: Zones, own: string, zone: Name): Nameserver[] {
-  return zones.data.endpointsAt(own).flatMap(({ slice, endpoint }): Nameserver[] => {
+  return zones.data.endpointsAt(own).flatMap(({ slice }): Nameserver[] => {
     const service = zones.data.service(slice.namespace, slice.service);
     if (service === undefined || service.kind === 'alias') return [];
     if (service.kind === 'address') {
       return [{ name: zones.nameOfService(service, zone), addresses: service.addresses }];
     }
-    const name = zones.nameOfEndpoint(service, endpoint.host, zone);
-    return [{ name, addresses: [endpoint.address!] }];
+    // Its other endpoints serve the same zones.
+    return slice.endpoints.flatMap(({ host, address }) =>
+      address === undefined
+        ? []
+        : [{ name: zones.nameOfEndpoint(service, host, zone), addresses: [address] }],
+    );
   });
 }

@@ -218,8 +218,8 @@ async function seenByAll(sides: readonly Side[], question: Question): Promise<vo
   }
 }
 
-const soa = {
-  name: 'example.com',
+const soaOf = (zone: string) => ({
+  name: zone,
   type: 'SOA',
   ttl: 60,
   data: {
@@ -231,7 +231,7 @@ const soa = {
     expire: 1,
     minimum: 7,
   },
-};
+});
 
 /** The world outside: RA is set, RD and CD are the asker's. */
 function outside(query: Reply) {
@@ -241,11 +241,15 @@ function outside(query: Reply) {
   const labels = name.toLowerCase().split('.');
   const at = labels.slice(-3).join('.');
   if (labels.length !== 3 || !at.endsWith('.example.com')) {
-    return { flags: flags | rcodes.NXDOMAIN, authorities: [soa] };
+    // The root says it, whose name is above all.
+    return { flags: flags | rcodes.NXDOMAIN, authorities: [soaOf('.')] };
   }
   if (at.startsWith('broken')) return { flags: flags | rcodes.SERVFAIL };
   if (type !== 'A' || !/^(www|many)/.test(at)) {
-    return { flags: flags | (at.startsWith('gone') ? rcodes.NXDOMAIN : 0), authorities: [soa] };
+    return {
+      flags: flags | (at.startsWith('gone') ? rcodes.NXDOMAIN : 0),
+      authorities: [soaOf('example.com')],
+    };
   }
   const count = at.startsWith('many') ? 20 : 2;
   return { flags, answers: Array.from({ length: count }, (_, index) => a(`192.0.2.${index + 1}`)) };

@@ -27,7 +27,9 @@ const always: readonly Rule[] = [
   {
     item: 'D73: an unknown EDNS version is told before an unknown class',
     applies: ({ question, theirs }) =>
-      question.class !== 1 && (question.edns?.version ?? 0) !== 0 && rcode(theirs) === 5,
+      !theirs.header.endsWith(' class=1') &&
+      (question.edns?.version ?? 0) !== 0 &&
+      rcode(theirs) === 5,
   },
   {
     item: 'D36: NS names in any case',
@@ -55,7 +57,9 @@ const always: readonly Rule[] = [
   },
   {
     item: 'an ExternalName Service over this server makes no alias to nothing',
-    applies: ({ theirs }) => theirs.answers.some((line) => line.includes('CNAME <nil>')),
+    applies: ({ question, theirs }) =>
+      theirs.answers.some((line) => line.includes('CNAME <nil>')) ||
+      (question.type === types.NS && rcode(theirs) === 2),
   },
   {
     item: 'PTR of an address in a slice of no Service: CoreDNS cannot write its own answer',
@@ -65,6 +69,10 @@ const always: readonly Rule[] = [
     item: 'labels left of a full IPv6 reverse name make it another name',
     applies: ({ question, ours, theirs }) =>
       question.labels.length > 34 && rcode(ours) === 3 && theirs.answers.length > 0,
+  },
+  {
+    item: 'the end of a name from upstream may be spelled as the question for it was',
+    applies: ({ ours, theirs, outside }) => outside && folded(ours) === folded(theirs),
   },
   {
     item: 'NOTIFY is not forwarded',
