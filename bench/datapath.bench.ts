@@ -63,15 +63,14 @@ try {
 report('datapath', [...KINDS.flatMap(figuresOf), ...KINDS.map(scaling)], options.json);
 
 async function playRound(counts: boolean): Promise<void> {
-  for (const kind of KINDS) {
-    for (const way of WAYS) {
-      for (const world of worlds) {
-        for (const end of ['direct', 'vip'] as const) {
-          const address = { host: way[end], port: end === 'vip' ? SERVICE_PORT : TARGET_PORT };
-          const { samples } = await world.run({ ...kind, address });
-          if (counts) seriesOf(kind, way, world, end).add(samples);
-        }
-      }
+  const turns = KINDS.flatMap((kind) =>
+    WAYS.flatMap((way) => worlds.map((world) => ({ kind, way, world }))),
+  );
+  for (const { kind, way, world } of turns) {
+    for (const end of ['direct', 'vip'] as const) {
+      const address = { host: way[end], port: end === 'vip' ? SERVICE_PORT : TARGET_PORT };
+      const { samples } = await world.run({ ...kind, address });
+      if (counts) seriesOf(kind, way, world, end).add(samples);
     }
   }
 }

@@ -2,7 +2,7 @@
 import type { KubeObject } from '../../src/api/meta.ts';
 import type { Resource } from '../../src/api/resources.ts';
 import type { EndpointSlice, Service } from '../../src/api/types.ts';
-import type { Client, List } from '../../src/client/client.ts';
+import type { Client, List, WatchEvent } from '../../src/client/client.ts';
 import { startProxy } from '../../src/proxy/service-proxy.ts';
 import { clusterService, clusterSlice } from '../proxy-sync/objects.ts';
 
@@ -51,7 +51,11 @@ function clientOf(services: readonly Service[], slices: readonly EndpointSlice[]
     items: kinds[resource] ?? [],
     resourceVersion: '10',
   });
-  async function* watch(_: Resource, { signal }: { signal: AbortSignal }): AsyncGenerator<never> {
+  async function* watch(
+    _: Resource,
+    { signal }: { signal: AbortSignal },
+  ): AsyncGenerator<WatchEvent<KubeObject>> {
+    yield { type: 'BOOKMARK', object: { metadata: { name: '', resourceVersion: '10' } } };
     await new Promise((resolve) => {
       signal.addEventListener('abort', resolve);
     });
