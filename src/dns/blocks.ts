@@ -41,7 +41,7 @@ export type Plain = {
 export async function makeBlock(settings: ServerBlock, world: World): Promise<Block> {
   const { plugins, sites } = settings;
   const outside = outsideStages(settings, world);
-  const kubernetes = plugins.kubernetes && makeKubernetes(plugins.kubernetes, sites, world);
+  const kubernetes = plugins.kubernetes && (await makeKubernetes(plugins.kubernetes, sites, world));
   // What nobody else can know does not exist.
   if (outside.length === 0) kubernetes?.isLast();
   const before = await outerStages(plugins, kubernetes, world);

@@ -6,6 +6,8 @@ export class DnsCounters {
   /** Of this thread first, then of each worker. */
   readonly #answers = [new AnswerCounts()];
   panics = 0;
+  /** Of the Corefile: how often a changed one could not be used, and which is in use. */
+  readonly reload = { failed: 0, digest: '', lastError: '' };
   /** Seconds from a change of the pods to our taking it in, each once (D104). */
   readonly programmingSeconds = new Histogram(20, 0.001);
 

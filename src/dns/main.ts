@@ -1,14 +1,14 @@
 /** The DNS server as a process: what the image `fairlead/dns` runs in its pod. */
 import { existsSync, readFileSync } from 'node:fs';
 
-import type { Client } from '../client/client.ts';
 import { createHttpClient, type HttpClientOptions } from '../client/http-client.ts';
 import { loadInCluster, loadKubeconfig } from '../client/kubeconfig.ts';
+import { systemClock } from '../lib/clock.ts';
 import { createLogger } from '../lib/log.ts';
 import { configurationOf } from './config/from-options.ts';
 import type { ApiSettings, Configuration } from './config/types.ts';
 import type { PodResolver } from './explain/page.ts';
-import { parseFlags, type DnsFlags, type Flags } from './flags.ts';
+import { parseFlags, type CorefileFlags, type DnsFlags } from './flags.ts';
 import { anyHost } from './own-addresses.ts';
 import { serve, type DnsServer } from './server.ts';
 import { parseResolvConf, parseSearchList, parseServer } from './upstream/servers.ts';
@@ -22,34 +22,43 @@ export async function runDns(
   const flags = parseFlags(args);
   const log = createLogger('dns', env.FAIRLEAD_LOG);
   const warn = (text: string) => log.warn(text);
-  const configuration = await configurationFor(flags, env, warn);
+  const corefile = 'options' in flags ? undefined : await corefileOf(flags, env, warn);
+  const configuration =
+    'options' in flags
+      ? configurationOf(optionsFor(flags.options))
+      : corefile!.current.configuration;
   if (flags.check) {
     const { formatConfiguration } = await import('./config/print.ts');
     console.log(formatConfiguration(configuration));
     return;
   }
   const kubeconfig = 'options' in flags ? flags.options.kubeconfig : flags.kubeconfig;
-  const clients = await clientsFor(configuration, kubeconfig, env);
-  const clientFor = (api: ApiSettings) => clients.get(api)!;
   const server = await serve(configuration, {
     ...more,
-    clientFor,
+    clientFor: async (api) => {
+      const credentials = await credentialsFor(api, kubeconfig, env);
+      return createHttpClient({ ...credentials, userAgent: 'fairlead-dns' });
+    },
     log,
     hostSearch: parseSearchList(readResolvConf()),
     workers: flags.workers,
   });
+  if (corefile !== undefined) {
+    const { startReloading } = await import('./reload.ts');
+    startReloading({ ...corefile, server, clock: systemClock, random: Math.random, log });
+  }
   stopOnSignal(server, lameDuckMsOf(configuration), () => log.info('stopped'));
 }
 
-async function configurationFor(
-  flags: Flags,
+/** A server that is told everything by flags starts without the parser. */
+async function corefileOf(
+  flags: CorefileFlags,
   env: NodeJS.ProcessEnv,
   warn: (text: string) => void,
-): Promise<Configuration> {
-  if ('options' in flags) return configurationOf(optionsFor(flags.options));
-  // A server that is told everything by flags starts without the parser.
+) {
   const { readCorefile } = await import('./config/corefile.ts');
-  return readCorefile(flags.corefile, { env, warn, port: flags.port });
+  const read = () => readCorefile(flags.corefile, { env, warn, port: flags.port });
+  return { read, current: read() };
 }
 
 function optionsFor(flags: DnsFlags) {
@@ -65,22 +74,6 @@ function optionsFor(flags: DnsFlags) {
     ...(ready && { ready }),
     ...(metrics && { metrics }),
   };
-}
-
-/** A client for every place where a `kubernetes` finds its API. */
-async function clientsFor(
-  { blocks }: Configuration,
-  kubeconfig: string | undefined,
-  env: NodeJS.ProcessEnv,
-): Promise<Map<ApiSettings, Client>> {
-  const clients = new Map<ApiSettings, Client>();
-  for (const { plugins } of blocks) {
-    if (plugins.kubernetes === undefined) continue;
-    const { api } = plugins.kubernetes;
-    const credentials = await credentialsFor(api, kubeconfig, env);
-    clients.set(api, createHttpClient({ ...credentials, userAgent: 'fairlead-dns' }));
-  }
-  return clients;
 }
 
 async function credentialsFor(

@@ -79,7 +79,7 @@ function responder(): {
   const counters = new DnsCounters();
   const options = { zones: [{ zone: root, block }], label: 'dns://:53', host: '::', counters };
   const inner = new Responder(options);
-  const fast = new FastPath({ store: keeper.store, counts: counters.own, nowMs, random });
+  const fast = new FastPath({ store: keeper.store, random }, { counts: counters.own, nowMs });
   let hits = 0;
   const respond: Responder['respond'] = (packet, transport, from) => {
     const reply = kept(fast, packet, transport === 'udp' ? 'udp' : 'tcp');

@@ -6,6 +6,7 @@ import { formatHostPort } from '../lib/ip.ts';
 import type { Out } from './kept/entry.ts';
 import type { FastPath } from './kept/fast-path.ts';
 import { bytesOf, type Bytes } from './kept/raw-query.ts';
+import type { TlsListenSettings } from './secure/tls-options.ts';
 import type { Sender } from './stage.ts';
 
 /** The reply to a packet; undefined when there is none. Never throws. */
@@ -19,6 +20,8 @@ export type Listener = {
   readonly port: number;
   /** Stops listening; open work may end first. */
   close(): Promise<void>;
+  /** Another certificate for those who come from now on; absent: it has none. */
+  renew?(settings: TlsListenSettings): void;
 };
 
 /** A burst of questions waits here while the process does something else. */

@@ -7,7 +7,7 @@ import type { DnsCounters } from './counters.ts';
 import type { Name } from './wire/name.ts';
 
 export type World = {
-  readonly clientFor: (api: ApiSettings) => Client;
+  readonly clientFor: (api: ApiSettings) => Client | Promise<Client>;
   readonly counters: DnsCounters;
   readonly clock: Clock;
   /** The search list of this machine. */

@@ -230,7 +230,7 @@ test('snippets, files and globs are imported where they stand, variables are fil
       '(snip) {\n  loop\n}\n{$ZONE} {\n  import *.override\n  import none/*.x\n}\nimport x.server\n',
     );
     warnings.length = 0;
-    const { blocks } = readCorefile(path, options);
+    const { blocks } = readCorefile(path, options).configuration;
     assert.deepEqual(
       blocks.map(({ sites, plugins }) => [formatName(sites[0]!.zone), ...Object.keys(plugins)]),
       [

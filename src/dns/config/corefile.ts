@@ -1,4 +1,5 @@
 /** A Corefile as a checked configuration. */
+import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 
 import { messageOf, UserError } from '../../lib/errors.ts';
@@ -17,20 +18,41 @@ export type CorefileOptions = ParseOptions & {
   readonly port?: number;
 };
 
+export type ReadCorefile = {
+  readonly configuration: Configuration;
+  /** SHA-512 of all words, imports included: comments and spaces do not count (D98). */
+  readonly digest: string;
+};
+
 /** Reads a Corefile and what it imports; throws `UserError` BAD_COREFILE with file and line. */
-export function readCorefile(path: string, options: CorefileOptions): Configuration {
+export function readCorefile(path: string, options: CorefileOptions): ReadCorefile {
   let text: string;
   try {
     text = readFileSync(path, 'utf8');
   } catch (error) {
     throw new UserError('BAD_COREFILE', `Cannot use Corefile "${path}": ${messageOf(error)}`);
   }
-  return parseCorefile(text, path, options);
+  const raw = parseBlocks(text, path, options);
+  return { configuration: configurationOf(raw, path, options), digest: digestOf(raw) };
 }
 
 /** `file` is what errors name, and where relative imports start. */
 export function parseCorefile(text: string, file: string, options: CorefileOptions): Configuration {
-  const raw = parseBlocks(text, file, options);
+  return configurationOf(parseBlocks(text, file, options), file, options);
+}
+
+function digestOf(raw: readonly RawBlock[]): string {
+  const words = JSON.stringify(raw, (key, value: unknown) => {
+    return key === 'file' || key === 'line' || key === 'at' ? undefined : value;
+  });
+  return createHash('sha512').update(words).digest('hex');
+}
+
+function configurationOf(
+  raw: readonly RawBlock[],
+  file: string,
+  options: CorefileOptions,
+): Configuration {
   if (raw.length === 0) throw fault({ file, line: 1 }, 'it has no server block');
   const blocks = raw.map((block) => readBlock(block, options));
   refuseTwice(raw, blocks);

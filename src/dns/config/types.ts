@@ -45,6 +45,7 @@ export type PluginSettings = {
   readonly loop?: LoopSettings;
   readonly prometheus?: PageSettings;
   readonly ready?: ReadySettings;
+  readonly reload?: ReloadSettings;
   readonly rewrite?: readonly RewriteRule[];
   readonly template?: readonly TemplateSettings[];
   readonly tls?: TlsListenSettings;
@@ -286,5 +287,8 @@ export type TemplateSettings = {
   readonly fallthrough: readonly Name[];
   readonly extendedError: { readonly code: number; readonly text: string } | undefined;
 };
+
+/** How often the Corefile is looked at, each time by up to half the jitter earlier or later. */
+export type ReloadSettings = { readonly intervalMs: number; readonly jitterMs: number };
 
 export type LoopSettings = { readonly zone: Name };

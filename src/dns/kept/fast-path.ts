@@ -5,13 +5,17 @@ import { KeptAnswers } from './kept-answers.ts';
 import { newRawQuery, readRawQuery, roomOf, type Bytes } from './raw-query.ts';
 import type { Store } from './store.ts';
 
-export type FastPathOptions = {
+/** Where answers are kept, and in what order addresses go out. */
+export type KeptSource = {
   readonly store: Store;
+  /** Between 0 and 1, for the order of addresses; absent: they stay as they are. */
+  readonly random: (() => number) | undefined;
+};
+
+export type FastPathOptions = {
   readonly counts: AnswerCounts;
   /** Monotonic, the same in all threads. */
   readonly nowMs: () => number;
-  /** Between 0 and 1, for the order of addresses; absent: they stay as they are. */
-  readonly random: (() => number) | undefined;
 };
 
 /** The upper end of the range leaves every record in its place. */
@@ -20,14 +24,19 @@ const inOrder = () => 1 - Number.EPSILON;
 export class FastPath {
   readonly #counts: AnswerCounts;
   readonly #nowMs: () => number;
-  readonly #kept: KeptAnswers;
+  #kept: KeptAnswers | undefined;
   readonly #query = newRawQuery();
   readonly #counted = { transport: 'udp' as 'udp' | 'tcp', type: 0, rcode: 0 };
 
-  constructor({ store, counts, nowMs, random = inOrder }: FastPathOptions) {
+  constructor(source: KeptSource | undefined, { counts, nowMs }: FastPathOptions) {
     this.#counts = counts;
     this.#nowMs = nowMs;
-    this.#kept = new KeptAnswers(store, random);
+    this.use(source);
+  }
+
+  /** Answers from there from now on; undefined: not at all. */
+  use(source: KeptSource | undefined): void {
+    this.#kept = source && new KeptAnswers(source.store, source.random ?? inOrder);
   }
 
   /** Writes the reply to the query in `packet`, counted, and says how long it is; 0: not kept. */
@@ -38,10 +47,13 @@ export class FastPath {
     out: Out,
   ): number {
     const query = this.#query;
-    if (!readRawQuery(packet, start, end, query)) return 0;
+    const kept = this.#kept;
+    if (kept === undefined || !readRawQuery(packet, start, end, query)) return 0;
     out.room = transport === 'tcp' ? out.roomMax : Math.min(roomOf(query), out.roomMax);
-    const length = this.#kept.answer(packet, query, this.#nowMs(), out);
-    if (length > 0) this.#count(packet.view.getUint16(query.questionEnd - 4), transport, out);
+    const length = kept.answer(packet, query, this.#nowMs(), out);
+    if (length === 0) return 0;
+    this.#count(packet.view.getUint16(query.questionEnd - 4), transport, out);
+    if (kept.kind !== 'own') this.#counts.hit(kept.kind);
     return length;
   }
 
@@ -51,7 +63,5 @@ export class FastPath {
     counted.type = type;
     counted.rcode = out.bytes[out.at + 3]! & 0xf;
     this.#counts.answered(counted);
-    const { kind } = this.#kept;
-    if (kind !== 'own') this.#counts.hit(kind);
   }
 }

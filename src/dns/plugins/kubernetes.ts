@@ -24,11 +24,11 @@ import { plainAddress } from './acl.ts';
 import { spelled } from './forward.ts';
 
 /** Starts to follow the API, and answers from what it has seen. */
-export function makeKubernetes(
+export async function makeKubernetes(
   settings: KubernetesSettings,
   sites: readonly Site[],
   world: World,
-): KubernetesStage {
+): Promise<KubernetesStage> {
   const { clock, counters, log } = world;
   const { zones: all, multicluster = [] } = settings;
   const localAddresses = () => ownAddresses(sites);
@@ -40,7 +40,7 @@ export function makeKubernetes(
     const more = { owned: multicluster, isMulticluster: true, localAddresses };
     zones.push(createZones(imports, { ...settings, ...more }));
   }
-  const client = world.clientFor(settings.api);
+  const client = await world.clientFor(settings.api);
   const watchPods = settings.podRecords === 'verified';
   const feed = startFeed({ client, data, imports, settings, watchPods, counters, clock, log });
   void feed.synced.then(() => log?.info(data.counts, 'synced'));

@@ -50,6 +50,9 @@ export async function listenHttps(
   const port = await listening(server, at, 'HTTPS');
   return {
     port,
+    renew: (renewed) => {
+      if ('setSecureContext' in server) server.setSecureContext(tlsServerOptions(renewed));
+    },
     close: async () => {
       const closed = new Promise<void>((done) => server.close(() => done()));
       for (const socket of open) socket.destroy();

@@ -27,6 +27,7 @@ export async function listenTls(
   const port = await listening(server, at, 'TLS');
   return {
     port,
+    renew: (renewed) => server.setSecureContext(tlsServerOptions(renewed)),
     close: async () => {
       const closed = new Promise<void>((done) => server.close(() => done()));
       for (const connection of open) connection.endWhenIdle();

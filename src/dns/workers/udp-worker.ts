@@ -44,12 +44,11 @@ try {
 function fastPath(): FastPath | undefined {
   if (start.store === undefined) return undefined;
   const ahead = performance.timeOrigin - start.timeOrigin;
-  return new FastPath({
-    store: openStore(start.store),
-    counts: new AnswerCounts(start.counts),
-    nowMs: () => performance.now() + ahead,
-    random: start.shuffles ? Math.random : undefined,
-  });
+  const random = start.shuffles ? Math.random : undefined;
+  return new FastPath(
+    { store: openStore(start.store), random },
+    { counts: new AnswerCounts(start.counts), nowMs: () => performance.now() + ahead },
+  );
 }
 
 function serve(batch: UdpBatch, fast: FastPath | undefined): () => void {

@@ -14,6 +14,7 @@ import {
   readErrors,
   readHosts,
   readLog,
+  readReload,
   readTemplate,
   readTls,
 } from './others.ts';
@@ -46,6 +47,7 @@ export const readers: Readers = {
   },
   prometheus: readPrometheus,
   ready: readReady,
+  reload: readReload,
   rewrite: readRewrite,
   template: readTemplate,
   tls: readTls,

@@ -28,6 +28,7 @@ import type {
   LogClass,
   LogRule,
   LogSettings,
+  ReloadSettings,
   TemplateSettings,
 } from '../types.ts';
 import { clientAuths, type TlsListenSettings } from '../../secure/tls-options.ts';
@@ -267,4 +268,14 @@ export function readTls(lines: readonly Line[]): TlsListenSettings {
     client_auth: (inner) => (clientAuth = oneOf(argumentOf(inner), clientAuths)),
   });
   return { cert: cert!, key: key!, ca, clientAuth };
+}
+
+/** `reload [INTERVAL] [JITTER]` */
+export function readReload(lines: readonly Line[]): ReloadSettings {
+  const [interval, jitter] = argumentsOf(onlyOne(lines), { max: 2 });
+  const intervalMs = interval === undefined ? 30_000 : durationOf(interval, { minMs: 2000 });
+  const wanted = jitter === undefined ? 15_000 : durationOf(jitter);
+  if (wanted !== 0 && wanted < 1000)
+    throw fault(jitter!, `"${jitter!.text}" must be 0 or at least 1s`);
+  return { intervalMs, jitterMs: Math.min(wanted, intervalMs / 2) };
 }

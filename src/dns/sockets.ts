@@ -1,0 +1,223 @@
+/** The sockets of a configuration. A new configuration takes over those that are open: nobody notices. */
+import { messageOf } from '../lib/errors.ts';
+import { formatHostPort } from '../lib/ip.ts';
+import type { Logger } from '../lib/log.ts';
+import type { Block, Plain } from './blocks.ts';
+import type { HostPort, Site } from './config/types.ts';
+import type { DnsCounters } from './counters.ts';
+import { FastPath } from './kept/fast-path.ts';
+import { Responder } from './respond.ts';
+import type { TlsListenSettings } from './secure/tls-options.ts';
+import type { Answered, Ask } from './stage.ts';
+import { listenTcp } from './tcp.ts';
+import { listenUdp, type Handle, type Listener } from './udp.ts';
+import { root } from './wire/name.ts';
+import type { World } from './world.ts';
+
+/** A zone of one socket with the block that answers for it. */
+type Served = { readonly site: Site; readonly block: Block };
+
+/** A listener, or several on the same port, and whoever answers there now. */
+type OpenSocket = {
+  readonly at: HostPort;
+  readonly listeners: readonly Listener[];
+  readonly answering: Answering;
+  readonly fast: FastPath | undefined;
+};
+
+type Answering = { responder: Responder };
+
+export class Sockets {
+  readonly #world: World;
+  readonly #workers: number;
+  readonly #open = new Map<string, OpenSocket>();
+
+  /** `workers`: threads that answer over UDP; 0: this one does. */
+  constructor(world: World, workers: number) {
+    this.#world = world;
+    this.#workers = workers;
+  }
+
+  /** Puts a question to the first socket, past its kept answers. */
+  resolve(ask: Ask): Answered {
+    const [first] = this.#open.values();
+    return first!.answering.responder.answer(ask);
+  }
+
+  /** In the order of the sites. */
+  get addresses(): readonly HostPort[] {
+    return [...this.#open.values()].map(({ at }) => at);
+  }
+
+  /**
+   * Opens what these blocks want, and has them answer. When a socket cannot be opened, those that
+   * were open go on as they were.
+   */
+  async turnTo(blocks: readonly Block[]): Promise<void> {
+    const wanted = Map.groupBy(
+      blocks.flatMap((block) => block.settings.sites.map((site) => ({ site, block }))),
+      ({ site }) => socketLabel(site),
+    );
+    const fresh = await this.#openMissing(wanted);
+    for (const [label, served] of wanted) this.#handOver(label, served);
+    const gone = [...this.#open.keys()].filter((label) => !wanted.has(label));
+    for (const [label, socket] of fresh) this.#open.set(label, socket);
+    await Promise.all(gone.map((label) => this.#close(label)));
+  }
+
+  async close(): Promise<void> {
+    await Promise.all([...this.#open.keys()].map((label) => this.#close(label)));
+  }
+
+  async #close(label: string): Promise<void> {
+    const { listeners } = this.#open.get(label)!;
+    this.#open.delete(label);
+    await Promise.all(listeners.map((listener) => listener.close()));
+  }
+
+  async #openMissing(wanted: ReadonlyMap<string, readonly Served[]>) {
+    // Threads have the kept answers of one configuration: their sockets are opened anew.
+    const renewed = this.#workers > 0 ? [...wanted.keys()] : [];
+    await Promise.all(
+      renewed.filter((label) => this.#open.has(label)).map((label) => this.#close(label)),
+    );
+    const missing = [...wanted].filter(([label]) => !this.#open.has(label));
+    const opening = missing.map(async ([label, served]) => {
+      return [label, await this.#openOne(label, served)] as const;
+    });
+    const settled = await Promise.allSettled(opening);
+    const opened = settled.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : []));
+    const failed = settled.find((one) => one.status === 'rejected');
+    if (failed === undefined) return opened;
+    const listeners = opened.flatMap(([, socket]) => socket.listeners);
+    await Promise.all(listeners.map((listener) => listener.close()));
+    throw failed.reason;
+  }
+
+  async #openOne(label: string, served: readonly Served[]): Promise<OpenSocket> {
+    const { site } = served[0]!;
+    const answering = { responder: this.#responderOf(label, served) };
+    const { counters, log } = this.#world;
+    const handle = handlerOf(answering, counters, log);
+    const how = { handle, plain: plainOf(served), world: this.#world, workers: this.#workers };
+    const { port, listeners, fast } = await listenAt(served, how);
+    return { at: { host: site.host, port }, listeners, answering, fast };
+  }
+
+  #responderOf(label: string, served: readonly Served[]): Responder {
+    const zones = served.map(({ site: { zone }, block }) => ({ zone, block }));
+    const { host } = served[0]!.site;
+    return new Responder({ zones, label, host, counters: this.#world.counters });
+  }
+
+  /** From here on the open socket answers for these blocks. */
+  #handOver(label: string, served: readonly Served[]): void {
+    const socket = this.#open.get(label);
+    if (socket === undefined) return;
+    const plain = plainOf(served);
+    socket.answering.responder = this.#responderOf(label, served);
+    socket.fast?.use(plain && keptOf(plain, this.#world));
+    const tls = tlsOf(served);
+    if (tls !== undefined) for (const listener of socket.listeners) listener.renew?.(tls);
+  }
+}
+
+/** Where one block answers whatever is asked there, kept answers go before it. */
+function plainOf([first, ...more]: readonly Served[]): Plain | undefined {
+  return more.length === 0 && first!.site.zone === root ? first!.block.plain : undefined;
+}
+
+function keptOf({ keeper, shuffles }: Plain, { random }: World) {
+  return { store: keeper.store, random: shuffles ? random : undefined };
+}
+
+function fastPathOf(plain: Plain | undefined, world: World): FastPath {
+  const { counters, clock } = world;
+  const options = { counts: counters.own, nowMs: () => clock.monotonicMs() };
+  return new FastPath(plain && keptOf(plain, world), options);
+}
+
+function tlsOf(served: readonly Served[]): TlsListenSettings | undefined {
+  return served.map(({ block }) => block.settings.plugins.tls).find((tls) => tls !== undefined);
+}
+
+type How = {
+  readonly handle: Handle;
+  readonly plain: Plain | undefined;
+  readonly world: World;
+  readonly workers: number;
+};
+
+type Opened = {
+  readonly port: number;
+  readonly listeners: readonly Listener[];
+  readonly fast: FastPath | undefined;
+};
+
+/** DNS over TLS and HTTPS is loaded where it is wanted: most servers do without. */
+async function listenAt(served: readonly Served[], how: How): Promise<Opened> {
+  const { site } = served[0]!;
+  const { handle, world } = how;
+  if (site.scheme === 'dns') return listenBoth(site, how);
+  const tls = tlsOf(served);
+  const listener =
+    site.scheme === 'https'
+      ? await (await import('./secure/https-listener.ts')).listenHttps(site, tls, handle)
+      : await (
+          await import('./secure/tls-listener.ts')
+        ).listenTls(site, tls!, {
+          handle,
+          clock: world.clock,
+        });
+  return { port: listener.port, listeners: [listener], fast: undefined };
+}
+
+/** UDP and TCP on the same port, which the kernel chooses for one of them if it is 0. */
+async function listenBoth({ host, port }: HostPort, how: How, triesLeft = 5): Promise<Opened> {
+  const { handle, plain, world } = how;
+  const fast = fastPathOf(plain, world);
+  const udp = await listenUdpHow({ host, port }, how, fast);
+  try {
+    const tcp = await listenTcp({ host, port: udp.port }, handle, world.clock, fast);
+    return { port: udp.port, listeners: [udp, tcp], fast };
+  } catch (error) {
+    await udp.close();
+    // A port that is free for UDP may be taken for TCP: another one is not.
+    if (port !== 0 || triesLeft === 0) throw error;
+    return listenBoth({ host, port }, how, triesLeft - 1);
+  }
+}
+
+async function listenUdpHow(
+  at: HostPort,
+  { handle, plain: kept, world: { counters }, workers }: How,
+  fast: FastPath,
+): Promise<Listener> {
+  if (workers === 0) return listenUdp(at, handle, fast);
+  const { listenUdpInWorkers } = await import('./workers/udp-workers.ts');
+  return listenUdpInWorkers({ ...at, workers, handle, counters, kept });
+}
+
+/** As CoreDNS's metrics name a socket: all addresses have no host. */
+function socketLabel({ scheme, host, port }: Site): string {
+  const any = host === '::' || host === '0.0.0.0';
+  return `${scheme}://${any ? `:${port}` : formatHostPort(host, port)}`;
+}
+
+/** A bug answers SERVFAIL and is counted; the server goes on (D79). */
+function handlerOf(answering: Answering, counters: DnsCounters, log: Logger | undefined): Handle {
+  const failed = (error: unknown, packet: Uint8Array) => {
+    counters.panics += 1;
+    log?.error({ error: messageOf(error) }, 'a query met a bug');
+    return answering.responder.failure(packet);
+  };
+  return (packet, transport, from) => {
+    try {
+      const reply = answering.responder.respond(packet, transport, from);
+      if (reply instanceof Promise) return reply.catch((error: unknown) => failed(error, packet));
+      return reply;
+    } catch (error) {
+      return failed(error, packet);
+    }
+  };
+}
