@@ -8,6 +8,7 @@ import {
   existsSync,
   globSync,
   mkdirSync,
+  mkdtempSync,
   readdirSync,
   readFileSync,
   renameSync,
@@ -158,7 +159,8 @@ function inAscii(text: string): string {
 }
 
 // Built aside and moved into place with the entry last: a lab may start from the old one meanwhile.
-const fresh = `${target}.${process.pid}`;
+mkdirSync(target, { recursive: true });
+const fresh = mkdtempSync(`${target}.`);
 const freshParts = join(fresh, 'parts');
 await build({
   ...options(freshParts, [sharedApart, partsApart('')]),
@@ -181,7 +183,6 @@ await build({
   entryPoints: [join(commands, 'main.ts')],
 });
 
-mkdirSync(target, { recursive: true });
 if (!existsSync(join(target, version))) renameSync(freshParts, join(target, version));
 const shared = readdirSync(fresh).filter((file) => file !== 'parts');
 for (const file of shared.toSorted((a, b) => Number(a === 'main.cjs') - Number(b === 'main.cjs')))
