@@ -19,6 +19,7 @@ import { KernelWatch } from './kernel-watch.ts';
 import { NftablesBackend, type FamilyCommit } from './nftables/backend.ts';
 import { DEFAULT_SETTINGS } from './nftables/rules.ts';
 import { LocalhostForwarder } from './localhost/forwarder.ts';
+import { Moves } from './moves.ts';
 import { Notices } from './notices.ts';
 import { NodeWatch, type NodeChange } from './node-watch.ts';
 import { Pacer } from './pacer.ts';
@@ -40,11 +41,6 @@ const RETRY_MS = 50;
 const RETRY_MS_MAX = 30_000;
 /** News bring a failed sync forward, but not more often than this. */
 const FAILED_PAUSE_MS = 1000;
-/**
- * Endpoints that move from one slice to another may leave the one before they are in the other: for
- * this long nobody is refused (P12).
- */
-const MOVE_MS = 200;
 
 /** Starts the proxy; nothing is written before Services and slices are both listed (P125). */
 export async function startProxy(options: ProxyOptions): Promise<Proxy> {
@@ -69,6 +65,7 @@ class ServiceProxy implements Proxy {
   readonly #healthPorts: ServiceHealthPorts;
   readonly #localhost: LocalhostForwarder;
   readonly #notices: Notices;
+  readonly #moves: Moves;
   readonly #dirty = new Set<string>();
   readonly #undo: (() => void)[] = [];
   readonly #pacer: Pacer;
@@ -103,6 +100,10 @@ class ServiceProxy implements Proxy {
       trim: (slice) => slimSlice(slice, nodeName),
     });
     this.#slices.addIndex('service', (slice) => [serviceKeyOf(slice) ?? '']);
+    this.#moves = new Moves({
+      clock: this.#clock,
+      slicesOf: (service) => this.#slices.byIndex('service', service),
+    });
     this.#node = new NodeWatch(options, this.#clock, (change) => this.#noteNode(change));
     const { observer, families } = options;
     const onCleaned = observer && ((cleaning: FlowCleaning) => observer.cleaned(cleaning));
@@ -152,12 +153,10 @@ class ServiceProxy implements Proxy {
       }),
       this.#slices.onChange((old, current) => {
         this.#options.observer?.sliceChanged(old, current);
-        const note = () => {
+        this.#moves.note(old, current, () => {
           this.#noteSlice(old);
           this.#noteSlice(current);
-        };
-        if (isEmpty(current) && this.#leavesNobody(old)) this.#clock.after(MOVE_MS, note);
-        else note();
+        });
       }),
     );
     this.#node.start();
@@ -177,6 +176,7 @@ class ServiceProxy implements Proxy {
     this.#node[Symbol.dispose]();
     this.#slices.stop();
     if (this.#options.informers === undefined) this.#services.stop();
+    this.#moves[Symbol.dispose]();
     this.#flows[Symbol.dispose]();
     this.#healthPorts[Symbol.dispose]();
     this.#localhost[Symbol.dispose]();
@@ -202,15 +202,6 @@ class ServiceProxy implements Proxy {
 
   #noteService(service: Service | undefined): void {
     if (service !== undefined) this.#note(keyText(keyOf(service)), service);
-  }
-
-  /** Whether the slice was the last one of its Service and family with endpoints. */
-  #leavesNobody(old: EndpointSlice | undefined): boolean {
-    if (old === undefined || isEmpty(old)) return false;
-    const key = serviceKeyOf(old);
-    if (key === undefined) return false;
-    const slices = this.#slices.byIndex('service', key);
-    return slices.every((one) => one.addressType !== old.addressType || isEmpty(one));
   }
 
   #noteSlice(slice: EndpointSlice | undefined): void {
@@ -416,10 +407,6 @@ class ServiceProxy implements Proxy {
     this.#backend.close();
     this.#sync();
   }
-}
-
-function isEmpty(slice: EndpointSlice | undefined): boolean {
-  return (slice?.endpoints ?? []).length === 0;
 }
 
 function hasNodePort({ spec }: Service): boolean {
