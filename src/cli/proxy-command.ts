@@ -8,7 +8,14 @@ export function defineProxy(command: Command): void {
   command
     .description('Keep the Service rules of this machine, in the place of kube-proxy')
     .option('--config <file>', 'a KubeProxyConfiguration; flags override it')
-    .option('--cleanup', 'remove the rules of this proxy and of kube-proxy, and end')
+    .addOption(
+      new Option(
+        '--cleanup [whose]',
+        'remove rules and end: all (default) or own, without those of kube-proxy',
+      )
+        .choices(['all', 'own'])
+        .preset('all'),
+    )
     .option('--init-only', 'set the kernel up, and end');
   for (const { flag, field, value, help } of flags) {
     const argument = 'isBoolean' in fields[field] ? '[true|false]' : `<${value ?? 'value'}>`;
@@ -38,4 +45,5 @@ Examples:
   fairlead proxy --kubeconfig /etc/kubernetes/proxy.conf --cluster-cidr 10.244.0.0/16
   fairlead proxy --config /var/lib/kube-proxy/config.conf
   curl localhost:10256/healthz; curl localhost:10249/metrics
-  fairlead proxy --cleanup                take every rule away again`;
+  fairlead proxy --cleanup                take every rule away again
+  fairlead proxy --cleanup own            the same once kube-proxy is back at work`;

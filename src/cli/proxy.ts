@@ -4,7 +4,7 @@ import { version } from './version.ts';
 
 type Options = {
   readonly config?: string;
-  readonly cleanup?: boolean;
+  readonly cleanup?: 'all' | 'own';
   readonly initOnly?: boolean;
 } & Readonly<Record<string, string | boolean | undefined>>;
 

@@ -17,7 +17,8 @@ export type StandaloneOptions = {
   /** A file in kube-proxy's format. */
   readonly config?: string | undefined;
   readonly flags: FlagValues;
-  readonly cleanup?: boolean | undefined;
+  /** Removes rules and ends; `own` leaves those of kube-proxy. */
+  readonly cleanup?: 'all' | 'own' | undefined;
   readonly initOnly?: boolean | undefined;
   readonly version: string;
 };
@@ -25,9 +26,11 @@ export type StandaloneOptions = {
 /** Runs until a signal ends the process, or does what `cleanup` or `initOnly` asks for. */
 export async function runStandalone(options: StandaloneOptions): Promise<void> {
   const { config, unused } = await loadConfig(options.config, options.flags);
-  if (options.cleanup === true) {
-    for (const line of cleanUp(['own', 'kubeProxy'])) console.log(`removed ${line}`);
-    if (hasLegacyRules()) console.error(legacyHint);
+  if (options.cleanup !== undefined) {
+    const all = options.cleanup === 'all';
+    for (const line of cleanUp(all ? ['own', 'kubeProxy'] : ['own']))
+      console.log(`removed ${line}`);
+    if (all && hasLegacyRules()) console.error(legacyHint);
     return;
   }
   checkKernelVersion(release());
