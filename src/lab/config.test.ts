@@ -107,6 +107,11 @@ const refusals: {
     message: /overlaps the node network/,
   },
   {
+    name: 'balanced addresses without a balancer',
+    request: { loadBalancer: 'none', loadBalancerCidrs: ['192.0.2.0/28'] },
+    message: /--load-balancer is none/,
+  },
+  {
     name: 'balanced addresses that are the nodes own',
     request: { loadBalancerCidrs: ['172.29.0.0/28'] },
     message: /the node network 172\.29\.0\.0\/24 overlaps --load-balancer-cidr 172\.29\.0\.0\/28/,

@@ -101,6 +101,12 @@ export const podPrefixLength = { ipv4: 24, ipv6: 64 } as const;
 /** Decides everything, or throws `UserError` naming the flag and what was found. */
 export function planLab(request: LabRequest, host: HostFacts, apiPort: number): LabConfig {
   checkName(request.name);
+  if (request.loadBalancer === 'none' && request.loadBalancerCidrs !== undefined) {
+    throw new UserError(
+      'BAD_FLAG',
+      'Cannot use --load-balancer-cidr: --load-balancer is none, so nobody would give its addresses',
+    );
+  }
   if (!Number.isInteger(request.nodes) || request.nodes < 1 || request.nodes > nodesMax) {
     throw new UserError(
       'BAD_FLAG',

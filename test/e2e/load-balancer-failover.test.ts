@@ -1,5 +1,6 @@
 /** What LoadBalancer Services survive: the death of a process, of rules, of a node. */
 import assert from 'node:assert/strict';
+import { createSocket } from 'node:dgram';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -103,6 +104,22 @@ test('a flush of all rules of the balancer, and of a node, is repaired', async (
       10,
     );
   }
+});
+
+test('a UDP client with one socket goes on with another node when its pod goes', async () => {
+  const host = await addressOf(lab, 'local', 'ipv4');
+  const socket = createSocket('udp4');
+  const from: string[] = [];
+  socket.on('message', (reply) => from.push(fieldOf(reply.toString(), 'pod') ?? ''));
+  const timer = setInterval(() => socket.send('hello', 80, host), 50);
+  const first = await eventually('a first answer', () => from[0]);
+  await lab.kubectlOk('delete', 'pod', first, '--grace-period=1');
+  const next = await eventually('an answer of the other', () => from.find((one) => one !== first));
+  assert.match(next, /^web-[12]$/);
+  clearInterval(timer);
+  socket.close();
+  await lab.apply(pod(first, first.replace('web', 'node')));
+  await lab.kubectlOk('wait', 'pod', first, '--for=condition=Ready', '--timeout=30s');
 });
 
 test('a node that dies under load is left out in less than 2 s', async (t) => {

@@ -142,6 +142,18 @@ test('kill -9 of the agent: the kernel goes on answering, and the node keeps the
   assert.equal(await holderOf(address), holder);
 });
 
+test('a Lease that somebody deletes is written again, and nothing is lost', async () => {
+  const address = await addressOf(lab, 'plain', 'ipv4');
+  const holder = await holderOf(address);
+  const load = new Load(address, 50);
+  const name = `fairlead-address-${address.replaceAll('.', '-')}`;
+  await lab.kubectlOk('delete', 'lease', '-n', 'kube-system', name);
+  assert.equal(await holderOf(address), holder);
+  await sleep(300);
+  await load.stop();
+  assert.equal(load.results.filter(({ ok }) => !ok).length, 0);
+});
+
 test('the node dies: another one answers within seconds, and neighbours are told', async (t) => {
   const address: Record<Family, string> = {
     ipv4: await addressOf(lab, 'plain', 'ipv4'),

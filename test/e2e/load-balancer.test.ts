@@ -3,10 +3,14 @@
  * kubectl shows of them: one lab of both families, and one whose addresses are few and elsewhere.
  */
 import assert from 'node:assert/strict';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
 import { after, before, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Pod, Service } from '../../src/api/types.ts';
 import {
   Cluster,
+  environment,
   eventually,
   fairleadOk,
   fairlead,
@@ -278,6 +282,16 @@ test('addresses of another lab: elsewhere, few, and told why there is none', asy
   );
   await other.down();
   assert.doesNotMatch(must(await run('ip', ['route']), 'ip route'), /203\.0\.113/);
+});
+
+test('up --load-balancer none: nobody gives an address, and no balancer is made', async () => {
+  const none = await Cluster.up('none', '--nodes', '1', '--load-balancer', 'none');
+  await none.apply(service('waits').replace('PreferDualStack', 'SingleStack'));
+  await sleep(500);
+  assert.match(await none.kubectlOk('get', 'service', 'waits'), / <pending> /);
+  assert.ok(!existsSync(join(environment.FAIRLEAD_ROOT, 'run', 'none', 'balancer')));
+  assert.doesNotMatch(await fairleadOk('status', '--name', 'none'), /load balancer/);
+  await none.down();
 });
 
 test('an address range that the host routes elsewhere is refused before anything is touched', async () => {

@@ -139,7 +139,7 @@ export class Speaker {
     const services = this.#servicesAt(address);
     const move = this.#decide(address, services);
     const { answering, nodeName } = this.#options;
-    if (move.kind !== 'hold') answering.stop(address);
+    if (move.kind !== 'hold' && move.kind !== 'take') answering.stop(address);
     if (move.kind !== 'take') this.#turns.delete(address);
     switch (move.kind) {
       case 'hold':
@@ -196,6 +196,8 @@ export class Speaker {
 
   /** True from the second look on, which is this node's turn after the first. */
   #turnHasCome(address: string): boolean {
+    // Somebody deleted the Lease of an address that is answered here.
+    if (this.#options.answering.has(address)) return true;
     const now = this.#clock.monotonicMs();
     const turn = this.#turns.get(address) ?? now + turnMs(this.#options.nodeName, address);
     this.#turns.set(address, turn);
@@ -263,11 +265,14 @@ export class Speaker {
   /** No Service has the address: whoever held it last takes the Lease away. */
   #forget(address: string): void {
     for (const map of [this.#seen, this.#renewed, this.#turns]) map.delete(address);
-    if (this.#leaseOf(address)?.spec?.holderIdentity !== '') return;
+    const lease = this.#leaseOf(address);
+    if (lease?.spec?.holderIdentity !== '') return;
+    // A new Service may have the address by now, and a node its Lease.
+    const { resourceVersion = '' } = lease.metadata;
     void this.#options.client
-      .delete(resources.leases, leaseKey(address))
+      .delete(resources.leases, leaseKey(address), { preconditions: { resourceVersion } })
       .catch((error: unknown) => {
-        if (isReason(error, 'NotFound')) return;
+        if (isReason(error, 'NotFound') || isReason(error, 'Conflict')) return;
         this.#options.log.debug({ address, error: messageOf(error) }, 'cannot delete its Lease');
       });
   }
