@@ -17,7 +17,7 @@ import type { ProxyHealth } from './health/proxy-health.ts';
 import { ServiceHealthPorts } from './health/service-ports.ts';
 import { KernelWatch } from './kernel-watch.ts';
 import { NftablesBackend, type FamilyCommit } from './nftables/backend.ts';
-import { DEFAULT_SETTINGS } from './nftables/rules.ts';
+import { DEFAULT_SETTINGS } from './nftables/rule-parts.ts';
 import { LocalhostForwarder } from './localhost/forwarder.ts';
 import { Moves } from './moves.ts';
 import { Notices } from './notices.ts';

@@ -8,7 +8,7 @@ import type { EndpointSlice, Service, ServiceSpec } from '../../src/api/types.ts
 import { sampleContext, sampleService, sampleSlice } from '../../src/plan/samples.ts';
 import { planService } from '../../src/plan/service.ts';
 import { NftablesBackend } from '../../src/proxy/nftables/backend.ts';
-import { DEFAULT_SETTINGS } from '../../src/proxy/nftables/rules.ts';
+import { DEFAULT_SETTINGS } from '../../src/proxy/nftables/rule-parts.ts';
 import { ask, listen, type Ask, type Reply } from './proxy-peer.ts';
 import { ADDRESSES, buildTopology, TARGET_PORT, type Topology } from './proxy-topology.ts';
 import { crc32c, RawSockets, type FirstPacket, type Refusal } from './raw-packets.ts';

@@ -3,7 +3,7 @@ import type { Endpoint, EndpointSlice, Service } from '../../src/api/types.ts';
 import { sampleContext, sampleService, sampleSlice } from '../../src/plan/samples.ts';
 import type { PlanContext } from '../../src/plan/service.ts';
 import { BALANCINGS, type PlanOptions } from '../../src/plan/types.ts';
-import type { RuleSettings } from '../../src/proxy/nftables/rules.ts';
+import type { RuleSettings } from '../../src/proxy/nftables/rule-parts.ts';
 import type { FirstPacket } from './raw-packets.ts';
 import { ADDRESSES, TARGET_PORT, type PeerName } from './proxy-topology.ts';
 

@@ -5,7 +5,8 @@ import type { IpFamily } from '../../lib/ip.ts';
 import type { Logger } from '../../lib/log.ts';
 import type { ServicePlan } from '../../plan/types.ts';
 import { tableOf } from './layout.ts';
-import { DEFAULT_SETTINGS, LOCALHOST_CHAIN, type RuleSettings } from './rules.ts';
+import { LOCALHOST_CHAIN } from './refusal-rules.ts';
+import { DEFAULT_SETTINGS, type RuleSettings } from './rule-parts.ts';
 import { FamilyTable, type RefusedService } from './table.ts';
 
 export type NftablesOptions = {

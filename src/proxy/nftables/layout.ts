@@ -16,14 +16,8 @@ import { WorldError } from '../../lib/errors.ts';
 import type { IpFamily } from '../../lib/ip.ts';
 import { parseChainName } from './classes.ts';
 import type { SetName } from './program.ts';
-import {
-  AFFINITY_SET,
-  BASE_CHAINS,
-  classRules,
-  fixedChains,
-  type Rule,
-  type RuleContext,
-} from './rules.ts';
+import type { Rule, RuleContext } from './rule-parts.ts';
+import { AFFINITY_SET, BASE_CHAINS, classRules, fixedChains } from './rules.ts';
 
 /** We own tables of this name and nothing else (P135). */
 export const TABLE = 'fairlead';

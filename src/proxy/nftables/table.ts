@@ -24,7 +24,8 @@ import {
   type SetName,
 } from './program.ts';
 import { missingFeatures, notSupported } from './requirements.ts';
-import { classRules, type RuleContext } from './rules.ts';
+import type { RuleContext } from './rule-parts.ts';
+import { classRules } from './rules.ts';
 
 /** A Service whose change the kernel refuses, and what it answered. */
 export type RefusedService = { readonly service: string; readonly error: unknown };
