@@ -94,6 +94,7 @@ link set v1 name eth0
  link set br0 up
 address add 172.29.0.1/24 dev br0
 address add fd00:172:29::1/64 dev br0 nodad
+address add fd00:172:29::c0/128 dev br0 nodad preferred_lft 0
 address add 127.0.0.2/8 dev lo
 address delete 127.0.0.2/8 dev lo
 route add 10.244.1.0/24 via 172.29.0.11 proto 70

@@ -47,6 +47,16 @@ const cases: [command: string, message: Message][] = [
     addAddress({ linkIndex: 2, address: 'fd00:172:29::1', prefixLength: 64, noDad: true }),
   ],
   [
+    'address add fd00:172:29::c0/128 dev br0 nodad preferred_lft 0',
+    addAddress({
+      linkIndex: 2,
+      address: 'fd00:172:29::c0',
+      prefixLength: 128,
+      noDad: true,
+      deprecated: true,
+    }),
+  ],
+  [
     'address add 127.0.0.2/8 dev lo',
     addAddress({ linkIndex: 1, address: '127.0.0.2', prefixLength: 8 }),
   ],
