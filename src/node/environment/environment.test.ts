@@ -279,7 +279,7 @@ for (const [title, spec, expected] of [
       'nameserver 10.96.0.10\nnameserver 192.0.2.9\noptions ndots:1\n',
   ],
 ] as const) {
-  test(`[K11] resolv.conf: ${title}`, () => {
+  test(`[K11] [D106] [D107] resolv.conf: ${title}`, () => {
     const asked = { ...pod, spec: { ...pod.spec, ...spec } } as Pod;
     const { conf, warnings } = podResolvConf(asked, node);
     assert.equal(formatResolvConf(conf), expected);
@@ -304,14 +304,56 @@ for (const [title, dnsConfig, pattern] of [
     /^Search Line limits were exceeded/,
   ],
 ] as const) {
-  test(`[K11] past the limit: ${title} gives a warning`, () => {
+  test(`[K11] [D108] past the limit: ${title} gives a warning`, () => {
     const spec = { ...pod.spec, dnsPolicy: 'None', dnsConfig } as unknown as Pod['spec'];
     const { conf, warnings } = podResolvConf({ ...pod, spec }, node);
-    assert.match(warnings.join('\n'), pattern);
+    assert.deepEqual(
+      warnings.map(({ reason }) => reason),
+      ['DNSConfigForming'],
+    );
+    assert.match(warnings.map(({ message }) => message).join('\n'), pattern);
     assert.ok(conf.searches.join(' ').length <= 2048 && conf.searches.length <= 32);
     assert.ok(conf.nameservers.length <= 3);
   });
 }
+
+test('[D108] a search path longer than any name is left out, the others stay', () => {
+  const searches = ['a.example', `${'x.'.repeat(127)}y`, 'b.example'];
+  const spec = { ...pod.spec, dnsConfig: { searches } } as Pod['spec'];
+  const { conf } = podResolvConf({ ...pod, spec }, node);
+  assert.deepEqual(conf.searches.slice(-2), ['a.example', 'b.example']);
+  const fits = `${'x.'.repeat(126)}y`;
+  const longest = { ...pod.spec, dnsConfig: { searches: [fits] } } as Pod['spec'];
+  assert.equal(podResolvConf({ ...pod, spec: longest }, node).conf.searches.at(-1), fits);
+});
+
+for (const [title, spec, warned] of [
+  ['ClusterFirst', {}, true],
+  ['ClusterFirstWithHostNet', { dnsPolicy: 'ClusterFirstWithHostNet', hostNetwork: true }, true],
+  ['ClusterFirst on hostNetwork', { hostNetwork: true }, false],
+  ['Default', { dnsPolicy: 'Default' }, false],
+] as const) {
+  test(`[D106] a node that knows no cluster DNS: ${title} gets the node's`, () => {
+    const asked = { ...pod, spec: { ...pod.spec, ...spec } } as Pod;
+    const { conf, warnings } = podResolvConf(asked, { ...node, clusterDns: [] });
+    assert.equal(formatResolvConf(conf), hostFile);
+    assert.deepEqual(
+      warnings.map(({ reason }) => reason),
+      warned ? ['MissingClusterDNS'] : [],
+    );
+    if (warned) assert.match(warnings[0]!.message, /Falling back to "Default" policy/);
+  });
+}
+
+test('[D107] a node without resolvers: loopback and the root', () => {
+  const empty = { ...node, host: parseResolvConf('') };
+  const asked = { ...pod, spec: { ...pod.spec, dnsPolicy: 'Default' } } as Pod;
+  const { conf } = podResolvConf(asked, empty);
+  assert.equal(formatResolvConf(conf), 'search .\nnameserver 127.0.0.1\n');
+  const cluster = podResolvConf(pod, empty).conf;
+  assert.deepEqual(cluster.nameservers, ['10.96.0.10']);
+  assert.ok(!cluster.searches.includes('.'));
+});
 
 const withSpec = (spec: Partial<Pod['spec']>, name = 'web-0'): Pod => ({
   metadata: { ...pod.metadata, name },
@@ -337,7 +379,7 @@ for (const [title, spec, ips, expected] of [
     `${managed}10.244.0.5\tweb-0\n\n# Entries added by HostAliases.\n192.0.2.1\tfoo.local\tbar.local\n`,
   ],
 ] as const) {
-  test(`[K12] hosts: ${title}`, () => {
+  test(`[K12] [D110] hosts: ${title}`, () => {
     const asked = withSpec(spec as Partial<Pod['spec']>);
     assert.equal(podHostsFile(asked, ips, podNames(asked, 'cluster.local')), expected);
   });
@@ -354,12 +396,12 @@ for (const [title, asked, expected] of [
   ],
   ['no subdomain, no FQDN', withSpec({ setHostnameAsFQDN: true }), 'web-0'],
 ] as const) {
-  test(`[K12] host name: ${title}`, () => {
+  test(`[K12] [D110] host name: ${title}`, () => {
     assert.equal(kernelHostname(asked, podNames(asked, 'cluster.local')), expected);
   });
 }
 
-test('[K12] an FQDN that the kernel cannot hold is refused', () => {
+test('[K12] [D110] an FQDN that the kernel cannot hold is refused', () => {
   const asked = withSpec({ subdomain: 's'.repeat(40), setHostnameAsFQDN: true });
   assert.throws(() => kernelHostname(asked, podNames(asked, 'cluster.local')), /64/);
 });

@@ -12,6 +12,15 @@ const nameserversMax = 3;
 const searchesMax = 32;
 const searchCharactersMax = 2048;
 
+/** A longer name cannot be asked for (RFC 1035 §2.3.4), hence nothing is found below it (D108). */
+const searchBytesMax = 253;
+
+/** Something a pod did not get as it asked for, told as an Event. */
+export type DnsWarning = {
+  readonly reason: 'DNSConfigForming' | 'MissingClusterDNS';
+  readonly message: string;
+};
+
 /** resolv.conf(5): the last `search` or `domain` line counts, options add up. */
 export function parseResolvConf(text: string): ResolvConf {
   const nameservers: string[] = [];
@@ -46,7 +55,7 @@ export function podResolvConf(
     readonly clusterDns: readonly string[];
     readonly clusterDomain: string;
   },
-): { conf: ResolvConf; warnings: string[] } {
+): { conf: ResolvConf; warnings: DnsWarning[] } {
   const base = baseFor(pod, node);
   const extra = pod.spec.dnsConfig ?? {};
   const merged = {
@@ -54,18 +63,35 @@ export function podResolvConf(
     searches: unique([...base.searches, ...(extra.searches ?? [])]),
     options: mergeOptions(base.options, extra.options ?? []),
   };
-  return limited(merged);
+  const { conf, warnings } = limited(merged);
+  return { conf, warnings: [...missingClusterDns(pod, node), ...warnings] };
+}
+
+/** Where nobody said which the cluster's servers are, a pod has the node's (D106). */
+function missingClusterDns(
+  pod: Pod,
+  { clusterDns }: { readonly clusterDns: readonly string[] },
+): DnsWarning[] {
+  if (!wantsCluster(pod) || clusterDns.length > 0) return [];
+  const message =
+    'kubelet does not have ClusterDNS IP configured and cannot create Pod using ' +
+    `"${pod.spec.dnsPolicy ?? 'ClusterFirst'}" policy. Falling back to "Default" policy.`;
+  return [{ reason: 'MissingClusterDNS', message }];
+}
+
+function wantsCluster({ spec }: Pod): boolean {
+  const policy = spec.dnsPolicy ?? 'ClusterFirst';
+  if (policy === 'ClusterFirstWithHostNet') return true;
+  return policy === 'ClusterFirst' && spec.hostNetwork !== true;
 }
 
 function baseFor(
-  { spec, metadata }: Pod,
+  pod: Pod,
   node: { host: ResolvConf; clusterDns: readonly string[]; clusterDomain: string },
 ): ResolvConf {
-  const policy = spec.dnsPolicy ?? 'ClusterFirst';
-  if (policy === 'None') return { nameservers: [], searches: [], options: [] };
-  const cluster =
-    policy === 'ClusterFirstWithHostNet' || (policy === 'ClusterFirst' && !spec.hostNetwork);
-  if (!cluster || node.clusterDns.length === 0) return node.host;
+  const { spec, metadata } = pod;
+  if (spec.dnsPolicy === 'None') return { nameservers: [], searches: [], options: [] };
+  if (!wantsCluster(pod) || node.clusterDns.length === 0) return nodesOwn(node.host);
   const domain = node.clusterDomain;
   const own = [`${metadata.namespace}.svc.${domain}`, `svc.${domain}`, domain];
   return {
@@ -74,6 +100,12 @@ function baseFor(
     // The host's own options are left behind, as a kubelet does.
     options: ['ndots:5'],
   };
+}
+
+/** A node without resolvers asks nobody: libc's own default would be whatever listens on loopback (D107). */
+function nodesOwn(host: ResolvConf): ResolvConf {
+  const isEmpty = host.nameservers.length === 0 && host.searches.length === 0;
+  return isEmpty ? { ...host, nameservers: ['127.0.0.1'], searches: ['.'] } : host;
 }
 
 /** An option of the pod replaces the one of the same name. */
@@ -88,20 +120,22 @@ function mergeOptions(
   return [...byName.values()];
 }
 
-function limited(conf: ResolvConf): { conf: ResolvConf; warnings: string[] } {
-  const warnings: string[] = [];
+function limited(conf: ResolvConf): { conf: ResolvConf; warnings: DnsWarning[] } {
+  const warnings: DnsWarning[] = [];
+  const warn = (message: string) => warnings.push({ reason: 'DNSConfigForming', message });
   let nameservers = conf.nameservers;
   if (nameservers.length > nameserversMax) {
     nameservers = nameservers.slice(0, nameserversMax);
-    warnings.push(
+    warn(
       'Nameserver limits were exceeded, some nameservers have been omitted, ' +
         `the applied nameserver line is: ${nameservers.join(' ')}`,
     );
   }
-  let searches = conf.searches.slice(0, searchesMax);
+  const usable = conf.searches.filter((search) => search.length <= searchBytesMax);
+  let searches = usable.slice(0, searchesMax);
   while (searches.join(' ').length > searchCharactersMax) searches = searches.slice(0, -1);
   if (searches.length < conf.searches.length) {
-    warnings.push(
+    warn(
       'Search Line limits were exceeded, some search paths have been omitted, ' +
         `the applied search line is: ${searches.join(' ')}`,
     );

@@ -10,7 +10,7 @@ import {
   podHostsFile,
   podNames,
 } from '../environment/hosts-file.ts';
-import { formatResolvConf, podResolvConf } from '../environment/resolv-conf.ts';
+import { formatResolvConf, podResolvConf, type DnsWarning } from '../environment/resolv-conf.ts';
 import type { Mount } from '../runtime.ts';
 import { prepareVolumes, removeVolumes, type VolumeDirs } from '../volumes/volumes.ts';
 import type { NodeContext } from './context.ts';
@@ -38,7 +38,7 @@ export async function makeSandbox(
   context: NodeContext,
   pod: Pod,
   podIPs: readonly string[],
-): Promise<string[]> {
+): Promise<DnsWarning[]> {
   const { metadata, spec } = pod;
   const names = podNames(pod, context.clusterDomain);
   const { etc } = podDirs(context, metadata.uid ?? '');

@@ -247,9 +247,7 @@ export class PodWorker {
   async #makeSandbox(): Promise<void> {
     try {
       const warnings = await makeSandbox(this.#context, this.#pod, this.#podIPs);
-      for (const message of warnings) {
-        this.#tell({ type: 'Warning', reason: 'DNSConfigForming', message });
-      }
+      for (const { reason, message } of warnings) this.#tell({ type: 'Warning', reason, message });
     } catch (error) {
       const text = `Failed to create pod sandbox: ${messageOf(error)}`;
       throw new UserError('SANDBOX', text, { cause: error });
