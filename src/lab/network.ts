@@ -88,7 +88,7 @@ export function createSwitch(lab: LabConfig, paths: LabPaths): void {
 export function createBalancerHost(lab: LabConfig, balancer: LabBalancer, paths: LabPaths): void {
   const file = balancerNamespace(paths);
   // What a start that was cut off has left: its cable goes with the namespace, in a moment.
-  unpinNamespace(file);
+  removeBalancerHost(paths);
   within({ net: fresh }, () => {
     pinNamespace('net', `${file}.new`);
     setForwarderSysctls(lab);

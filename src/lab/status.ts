@@ -91,7 +91,9 @@ function balancerStatus(
       holders.set(ip, [...(holders.get(ip) ?? []), `${metadata.namespace}/${metadata.name}`]);
     }
   }
-  const addresses = [...holders].map(([address, names]) => ({ address, services: names }));
+  const addresses = [...holders]
+    .map(([address, names]) => ({ address, services: names }))
+    .toSorted((a, b) => a.address.localeCompare(b.address, 'en', { numeric: true }));
   return { kind, ips, cidrs, addresses };
 }
 

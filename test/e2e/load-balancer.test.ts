@@ -242,12 +242,30 @@ test('addresses of another lab: elsewhere, few, and told why there is none', asy
   assert.match(must(await run('ip', ['route']), 'ip route'), /203\.0\.113\.4\/30 dev fairlead1/);
   const tiny = (name: string, more = '') =>
     service(name, more).replace('PreferDualStack', 'SingleStack');
-  await other.apply(pod('web-1', 'node-1') + tiny('asked', 'loadBalancerIP: 203.0.113.6'));
+  await other.apply(
+    pod('web-1', 'node-1') +
+      tiny('asked', 'loadBalancerIP: 203.0.113.6\n  externalTrafficPolicy: Local'),
+  );
   await other.kubectlOk('wait', 'pod', 'web-1', '--for=condition=Ready', '--timeout=30s');
   assert.deepEqual(await addressesOf(other, 'asked'), ['203.0.113.6']);
   await eventually('an answer', async () => {
     return (await knock(outside, { address: '203.0.113.6', port: 80 })).code === 0;
   });
+  const { spec } = await other.json<Service>('service', 'asked');
+  const health = `http://172.29.1.11:${spec.healthCheckNodePort}/`;
+  const { stdout } = await at(
+    outside,
+    'curl',
+    '-s',
+    '-m',
+    '2',
+    '-o',
+    '/dev/null',
+    '-w',
+    '%{http_code}',
+    health,
+  );
+  assert.equal(stdout, '200');
   await other.apply(
     [
       tiny('taken', 'loadBalancerIP: 203.0.113.6'),

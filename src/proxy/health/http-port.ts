@@ -21,7 +21,8 @@ export async function openHttpPort(options: HttpPortOptions): Promise<HttpPort> 
   const { addresses, port, handler } = options;
   // Loaded here only: an import reads all its exports, and those load a whole HTTP client.
   const { createServer } = process.getBuiltinModule('node:http');
-  const hosts = addresses.length > 0 ? addresses : [anyAddress()];
+  // A link-local address cannot be bound without its link, and nobody beyond the link asks there.
+  const hosts = addresses.length > 0 ? addresses.filter(isRoutable) : [anyAddress()];
   const servers = hosts.map(() => createServer(TIMEOUTS, handler));
   try {
     await Promise.all(servers.map((server, index) => listen(server, hosts[index]!, port)));
@@ -49,6 +50,11 @@ function closeAll(servers: readonly Server[]): void {
     server.close();
     server.closeAllConnections();
   }
+}
+
+/** Not in fe80::/10 (RFC 4291 §2.5.6). */
+function isRoutable(address: string): boolean {
+  return !/^fe[89ab][0-9a-f]:/.test(address);
 }
 
 /** One socket for both families where the kernel has both. */
