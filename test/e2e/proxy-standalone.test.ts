@@ -205,6 +205,15 @@ for (const { name, args, code, says } of mistakes) {
   });
 }
 
+test('[P141] without the right to change rules the start ends, and says so', async () => {
+  const weak = new ProxyProcess(['--config', configFile], {
+    through: ['setpriv', '--bounding-set=-net_admin', '--inh-caps=-net_admin', '--'],
+  });
+  assert.equal(await weak.exited, 1, weak.log);
+  assert.match(weak.log, /may not change nftables rules.*CAP_NET_ADMIN {2}\[PROXY_RIGHTS\]/);
+  assert.doesNotMatch(weak.log, /kernel setting/, 'nothing was touched');
+});
+
 test('[P133] --cleanup has nothing to remove, and says nothing; --init-only sets up and ends', async () => {
   const cleanup = new ProxyProcess(['--cleanup']);
   assert.equal(await cleanup.exited, 0);

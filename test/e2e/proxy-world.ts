@@ -62,10 +62,12 @@ export class ProxyProcess {
   log = '';
   readonly exited: Promise<number | null>;
 
-  constructor(args: readonly string[], env: Record<string, string> = {}) {
-    this.#child = spawn(program, ['proxy', ...args], {
+  /** `through` is a command that runs it. */
+  constructor(args: readonly string[], { through = [] }: { through?: readonly string[] } = {}) {
+    const [command = program, ...more] = [...through, program, 'proxy', ...args];
+    this.#child = spawn(command, more, {
       stdio: ['ignore', 'pipe', 'pipe'],
-      env: { ...process.env, ...env, NODE_TEST_CONTEXT: undefined },
+      env: { ...process.env, NODE_TEST_CONTEXT: undefined },
     });
     for (const stream of [this.#child.stdout!, this.#child.stderr!]) {
       stream.setEncoding('utf8').on('data', (text: string) => (this.log += text));

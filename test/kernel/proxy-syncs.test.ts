@@ -19,6 +19,7 @@ import type {
   ProxyOptions,
   Sync,
 } from '../../src/proxy/options.ts';
+import { familiesOfKernel } from '../../src/proxy/standalone/check-mode.ts';
 import { startProxy } from '../../src/proxy/service-proxy.ts';
 import { createMemoryStore } from '../../src/store/store.ts';
 
@@ -135,6 +136,16 @@ function holding(resource: Resource): { held: Client; go: () => void } {
   };
   return { held, go: resolve };
 }
+
+test('[P137] [P141] the kernel is tried for both families, and nothing of it remains', () => {
+  assert.deepEqual(familiesOfKernel(['ipv6', 'ipv4'], log), ['ipv6', 'ipv4']);
+  assert.equal(nft('list', 'tables'), '');
+  nft('add', 'table', 'ip', 'fairlead');
+  const before = generation();
+  assert.deepEqual(familiesOfKernel(['ipv4'], log), ['ipv4']);
+  assert.equal(generation(), before, 'a table of ours says that it was tried before');
+  nft('delete', 'table', 'ip', 'fairlead');
+});
 
 for (const name of ['services', 'endpointslices'] as const) {
   test(`[P125] nothing is written before ${name} are listed; what an earlier run left serves`, async () => {

@@ -9,6 +9,8 @@ export function tellApiTrouble(log: Logger): (facts: RequestFacts) => void {
   const refused = new Map<string, string>();
   let away = false;
   return ({ code, method, path, host, error }) => {
+    // Given up by ourselves, as at the end.
+    if (error instanceof Error && error.name === 'AbortError') return;
     if (code === '<error>') {
       if (!away) {
         const facts = { server: host, error: messageOf(error) };

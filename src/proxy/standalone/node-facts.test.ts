@@ -97,6 +97,7 @@ for (const { name, has, bind = '0.0.0.0', ...want } of cases) {
 
 test('[P137] both families where the machine has both, a missing secondary one is fine', () => {
   assert.deepEqual(usableFamilies('ipv4', import.meta.filename), ['ipv4', 'ipv6']);
+  assert.deepEqual(usableFamilies('ipv6', import.meta.filename), ['ipv6', 'ipv4']);
   assert.deepEqual(usableFamilies('ipv4', '/nonexistent'), ['ipv4']);
 });
 

@@ -42,7 +42,7 @@ export function nodeAddresses(node: Node | undefined, bindAddress: string): Node
   return { primary, addresses: addresses.length === 0 ? LOOPBACK : addresses };
 }
 
-/** Families the machine can serve. Throws when the primary one is not among them (P137). */
+/** Families the machine can serve, the primary one first. Throws when the primary one is not among them (P137). */
 export function usableFamilies(
   primary: IpFamily,
   ipv6Proof = '/proc/net/if_inet6',
@@ -52,7 +52,8 @@ export function usableFamilies(
     const text = 'Cannot start the proxy: the node is IPv6 first, and this machine has no IPv6';
     throw new WorldError('PROXY_FAMILY', text);
   }
-  return ipv6 ? ['ipv4', 'ipv6'] : ['ipv4'];
+  if (!ipv6) return ['ipv4'];
+  return primary === 'ipv4' ? ['ipv4', 'ipv6'] : ['ipv6', 'ipv4'];
 }
 
 /** Prefixes of pods on this machine, for detectLocalMode NodeCIDR. */

@@ -19,6 +19,7 @@ import type { HttpPort } from '../health/http-port.ts';
 import { keepHttpPort } from '../health/kept-port.ts';
 import type { ProxyMetrics } from '../metrics/proxy-metrics.ts';
 import { tellApiTrouble } from './api-watch.ts';
+import { familiesOfKernel } from './check-mode.ts';
 import { bindAddresses, configz } from './configz.ts';
 import type { ProxyConfig } from './fields.ts';
 import { LOOPBACK, nodeAddresses, usableFamilies, waitForNode } from './node-facts.ts';
@@ -88,7 +89,7 @@ async function begin(parts: Parts): Promise<void> {
   const clock = systemClock;
   const node = await waitForNode({ nodes, nodeName, config, clock, log });
   const { primary, addresses } = nodeAddresses(node, config.bindAddress);
-  const families = usableFamilies(primary);
+  const families = familiesOfKernel(usableFamilies(primary), log);
   log.info({ node: nodeName, addresses, families }, 'keeping the rules of this node');
   const observer = metrics?.observer;
   metrics?.follow(() => parts.serving?.proxy());

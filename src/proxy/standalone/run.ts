@@ -4,6 +4,7 @@ import { release } from 'node:os';
 import { messageOf } from '../../lib/errors.ts';
 import { keepHeapSmall } from '../../lib/heap.ts';
 import { createLogger, type Logger } from '../../lib/log.ts';
+import { checkRights } from './check-mode.ts';
 import { cleanUp } from './cleanup.ts';
 import { watchConfig } from './config-watch.ts';
 import { loadConfig, type FlagValues } from './config.ts';
@@ -53,7 +54,8 @@ async function runUntilSignal(
   const { version, flags, config: file } = options;
   log.info({ version, node: nodeNameOf(config), mode: config.mode }, 'starting');
   keepHeapSmall();
-  // Bad input is found before anything is touched.
+  // Whatever ends the start is found before anything is touched.
+  checkRights();
   const credentials = await loadCredentials(config);
   setUpMachine(config, log);
   let running: RunningProcess | undefined;
