@@ -8,22 +8,21 @@ import { isReason } from '../../api/status.ts';
 import type { Pod } from '../../api/types.ts';
 import { messageOf, UserError } from '../../lib/errors.ts';
 import type { ConfigSource } from '../environment/env.ts';
-import { isLive, VolumeError } from '../volumes/volumes.ts';
+import { VolumeError } from '../volumes/volumes.ts';
 import { containerId } from './container-spec.ts';
 import type { NodeContext, PodEvent } from './context.ts';
 import type { PodHost } from './host.ts';
 import { ContainerKeeper } from './keeper.ts';
 import { newRecord, type PodRecord } from './record.ts';
-import { assignAddresses, makeSandbox, makeVolumes, removeSandbox } from './sandbox.ts';
 import { isRunning, noteExit, slotId, slotsOf, viewOf, type Slot } from './slot.ts';
 import { ContainerStarter, isConfigError } from './starter.ts';
 import { phaseOf, podStatus, type PodView } from './status.ts';
 import { StatusWriter } from './status-writer.ts';
+import { PodSurroundings } from './surroundings.ts';
+import { WorkLoop } from './work-loop.ts';
 
 /** A pod that is slow to start says after this that it is being made; a fast one saves the write. */
 const creatingAfterMs = 100;
-const retryMs = 50;
-const retryMsMax = 10_000;
 
 export class PodWorker {
   readonly uid: string;
@@ -34,22 +33,15 @@ export class PodWorker {
   readonly #source: ConfigSource;
   readonly #keeper: ContainerKeeper;
   readonly #starter: ContainerStarter;
+  readonly #surroundings: PodSurroundings;
+  readonly #loop: WorkLoop;
   readonly #onGone: () => void;
   #pod: Pod;
-  #podIPs: string[] = [];
-  #sandboxReady = false;
-  #volumesStale = true;
   readonly #settled: boolean;
   #ended: boolean;
   /** The API has no such object any more. */
   #deleted = false;
   #failed: { reason: string; message: string } | undefined;
-  #busy = false;
-  #again = false;
-  #stopped = false;
-  #failures = 0;
-  #timer: { dueMs: number; cancel: () => void } | undefined;
-  #idleWaiters: (() => void)[] = [];
 
   constructor(options: { context: NodeContext; pod: Pod; onGone: () => void }) {
     const { context, pod } = options;
@@ -65,11 +57,18 @@ export class PodWorker {
     this.#slots = slotsOf(pod, this.#record.containers);
     this.#writer = new StatusWriter({ ...context, pod });
     this.#source = context.objects.sourceFor(pod, () => {
-      this.#volumesStale = true;
+      this.#surroundings.noteVolumes();
       for (const slot of this.#slots) if (isConfigError(slot)) slot.notBefore = 0;
       this.note();
     });
+    this.#loop = new WorkLoop({
+      clock: context.clock,
+      look: () => this.#sync(),
+      failed: (error) => this.#explain(error),
+      looked: () => this.#publish(),
+    });
     const host = this.#makeHost();
+    this.#surroundings = new PodSurroundings(host);
     this.#keeper = new ContainerKeeper(host);
     this.#starter = new ContainerStarter(host, this.#keeper);
     for (const slot of this.#slots) this.#keeper.readopt(slot);
@@ -82,7 +81,7 @@ export class PodWorker {
 
   /** One per family; empty until the pod has any. */
   get podIPs(): readonly string[] {
-    return this.#podIPs;
+    return this.#surroundings.podIPs;
   }
 
   /** The object as the API has it now. */
@@ -96,10 +95,8 @@ export class PodWorker {
     }
     // What of the pod itself can change in its volumes.
     const { labels, annotations } = pod.metadata;
-    this.#volumesStale ||= !isDeepStrictEqual(
-      [before.labels, before.annotations],
-      [labels, annotations],
-    );
+    if (!isDeepStrictEqual([before.labels, before.annotations], [labels, annotations]))
+      this.#surroundings.noteVolumes();
     this.note();
   }
 
@@ -112,23 +109,15 @@ export class PodWorker {
 
   /** There may be something to do. */
   note(): void {
-    if (this.#stopped) return;
-    this.#again = true;
-    if (this.#busy) return;
-    this.#busy = true;
-    queueMicrotask(() => void this.#loop());
+    this.#loop.note();
   }
 
   /** Leaves everything as it runs, for the next agent. */
   async stop(): Promise<void> {
-    this.#stopped = true;
-    this.#timer?.cancel();
+    this.#loop.stop();
     this.#writer.stop();
     this.#keeper.abandon(this.#slots);
-    if (!this.#busy) return;
-    const { promise, resolve } = Promise.withResolvers<void>();
-    this.#idleWaiters.push(resolve);
-    await promise;
+    await this.#loop.idle();
   }
 
   /** The runtime's id of the container's run now under way, or of its last or previous one. */
@@ -147,32 +136,15 @@ export class PodWorker {
       context: this.#context,
       source: this.#source,
       pod: () => this.#pod,
-      podIPs: () => this.#podIPs,
-      isEnding: () => this.#stopped || this.#mustStop(),
+      podIPs: () => this.#surroundings.podIPs,
+      isEnding: () => this.#loop.isStopped || this.#mustStop(),
       save: () => this.#save(),
       publish: () => this.#publish(),
       note: () => this.note(),
-      noteIn: (delayMs) => this.#wakeIn(delayMs),
+      noteIn: (delayMs) => this.#loop.noteIn(delayMs),
       tell: (event) => this.#tell(event),
       trace: (step) => this.#trace(step),
     };
-  }
-
-  async #loop(): Promise<void> {
-    while (this.#again && !this.#stopped) {
-      this.#again = false;
-      try {
-        await this.#sync();
-        this.#failures = 0;
-      } catch (error) {
-        this.#failures += 1;
-        this.#explain(error);
-        this.#wakeIn(Math.min(retryMs * 2 ** (this.#failures - 1), retryMsMax));
-      }
-      if (!this.#stopped) this.#publish();
-    }
-    this.#busy = false;
-    this.#idleWaiters.splice(0).forEach((resolve) => resolve());
   }
 
   async #sync(): Promise<void> {
@@ -183,12 +155,12 @@ export class PodWorker {
     if (this.#isOver()) return this.#retire();
     const cancel = this.#context.clock.after(creatingAfterMs, () => this.#publish());
     try {
-      await this.#prepare();
+      await this.#surroundings.make({ hasRunning: () => this.#slots.some(isRunning) });
     } finally {
       cancel();
     }
     // The pod may have been deleted meanwhile; the loop looks again at once.
-    if (this.#again && this.#mustStop()) return;
+    if (this.#loop.isNoted && this.#mustStop()) return;
     await this.#advance();
   }
 
@@ -224,62 +196,13 @@ export class PodWorker {
     const seconds = this.#pod.spec.activeDeadlineSeconds;
     if (seconds === undefined || this.#failed !== undefined) return;
     const leftMs = Date.parse(this.#record.startTime) + seconds * 1000 - this.#context.clock.now();
-    if (leftMs > 0) return this.#wakeIn(leftMs);
+    if (leftMs > 0) return this.#loop.noteIn(leftMs);
     const message = 'Pod was active on the node longer than the specified deadline';
     this.#failed = { reason: 'DeadlineExceeded', message };
     this.#tell({ type: 'Normal', reason: 'DeadlineExceeded', message });
   }
 
-  // ---- making the pod
-
-  async #prepare(): Promise<void> {
-    if (this.#podIPs.length === 0) {
-      this.#save();
-      this.#podIPs = await assignAddresses(this.#context, this.#pod);
-    }
-    // The API is asked for what goes into the volumes while the kernel makes the network.
-    const volumes = this.#refreshVolumes();
-    const sandbox = this.#sandboxReady ? Promise.resolve() : this.#makeSandbox();
-    const outcomes = await Promise.allSettled([sandbox, volumes]);
-    for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason;
-  }
-
-  async #makeSandbox(): Promise<void> {
-    try {
-      const warnings = await makeSandbox(this.#context, this.#pod, this.#podIPs);
-      for (const { reason, message } of warnings) this.#tell({ type: 'Warning', reason, message });
-    } catch (error) {
-      const text = `Failed to create pod sandbox: ${messageOf(error)}`;
-      throw new UserError('SANDBOX', text, { cause: error });
-    }
-    this.#sandboxReady = true;
-    this.#trace('sandbox made');
-  }
-
-  async #refreshVolumes(): Promise<void> {
-    const due = this.#context.tokens.nextRenewal(this.uid);
-    const now = this.#context.clock.now();
-    if (this.#volumesStale || (due !== undefined && due <= now)) {
-      this.#volumesStale = false;
-      try {
-        await makeVolumes(this.#context, {
-          pod: this.#pod,
-          podIPs: this.#podIPs,
-          source: this.#source,
-        });
-        this.#trace('volumes made');
-      } catch (error) {
-        this.#volumesStale = true;
-        // A running pod keeps the files it has.
-        if (!this.#slots.some(isRunning)) throw error;
-        this.#context.log.warn({ pod: this.#pod.metadata.name, error: messageOf(error) }, 'volume');
-        this.#wakeIn(retryMsMax);
-      }
-    }
-    const next = this.#context.tokens.nextRenewal(this.uid);
-    const live = (this.#pod.spec.volumes ?? []).some(isLive);
-    if (live && next !== undefined) this.#wakeIn(Math.max(1000, next - now));
-  }
+  // ---- running the containers
 
   /** Starts whatever is due, in the order a kubelet does. */
   async #advance(): Promise<void> {
@@ -293,7 +216,7 @@ export class PodWorker {
       if (slot.hookRuns) return;
       if (isRunning(slot)) this.#replaceIfChanged(slot);
       else if (this.#wantsStart(slot)) await this.#starter.start(slot);
-      if (this.#again && this.#mustStop()) return;
+      if (this.#loop.isNoted && this.#mustStop()) return;
     }
   }
 
@@ -365,11 +288,7 @@ export class PodWorker {
   async #release(): Promise<void> {
     if (!this.#deleted) this.#publish();
     this.#ended = true;
-    await removeSandbox(this.#context, this.uid);
-    if (!this.#pod.spec.hostNetwork && (this.#podIPs.length > 0 || this.#sandboxReady)) {
-      (await this.#context.addresses()).release(this.uid);
-    }
-    this.#sandboxReady = false;
+    await this.#surroundings.remove();
   }
 
   async #deleteObject(): Promise<void> {
@@ -389,8 +308,7 @@ export class PodWorker {
   }
 
   #forget(): void {
-    this.#stopped = true;
-    this.#timer?.cancel();
+    this.#loop.stop();
     this.#writer.stop();
     this.#context.records.remove(this.uid);
     this.#context.logs.removePod(this.uid);
@@ -406,9 +324,9 @@ export class PodWorker {
       pod: this.#pod,
       initialized,
       startTime,
-      sandboxReady: this.#sandboxReady,
+      sandboxReady: this.#surroundings.sandboxReady,
       hostIPs: nodeIPs,
-      podIPs: this.#podIPs,
+      podIPs: this.#surroundings.podIPs,
       nowMs: clock.now(),
       containers: this.#slots.map((slot) => {
         const startedAt = isRunning(slot)
@@ -438,21 +356,6 @@ export class PodWorker {
 
   #tell(event: PodEvent): void {
     this.#context.record(this.#pod, event);
-  }
-
-  /** The earliest of all wishes counts; whoever still has one says so again at the next look. */
-  #wakeIn(delayMs: number): void {
-    const { clock } = this.#context;
-    // A longer timer would overflow; waking early is harmless.
-    const bounded = Math.min(Math.max(0, delayMs), 2 ** 31 - 1);
-    const dueMs = clock.monotonicMs() + bounded;
-    if (this.#timer !== undefined && this.#timer.dueMs <= dueMs) return;
-    this.#timer?.cancel();
-    const cancel = clock.after(bounded, () => {
-      this.#timer = undefined;
-      this.note();
-    });
-    this.#timer = { dueMs, cancel };
   }
 }
 
