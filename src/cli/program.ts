@@ -53,7 +53,9 @@ export function createProgram(): Command {
       portNumber,
     )
     .option('--json', 'print what there is as JSON')
-    .action(async (options) => (await import('./up.ts')).up(options));
+    .action(async (options, command: Command) =>
+      (await import('./up.ts')).up(options, (name) => command.getOptionValueSource(name) === 'cli'),
+    );
 
   program
     .command('down')

@@ -1,6 +1,6 @@
 import { upWithoutRoot } from '../lab/rights.ts';
 import { up as bringUp, type UpResult } from '../lab/up.ts';
-import type { IpFamilyChoice, LoadBalancerChoice } from '../lab/config.ts';
+import type { IpFamilyChoice, LabConfig, LoadBalancerChoice } from '../lab/config.ts';
 import type { Step } from '../lab/progress.ts';
 
 export type UpOptions = {
@@ -15,8 +15,11 @@ export type UpOptions = {
   json?: boolean;
 };
 
-/** `fairlead up` */
-export async function up(options: UpOptions): Promise<void> {
+/** `fairlead up`; `isGiven` tells what was typed from what is only a default. */
+export async function up(
+  options: UpOptions,
+  isGiven: (name: keyof UpOptions) => boolean,
+): Promise<void> {
   if ((await upWithoutRoot(options, process.argv.slice(2))) === 'inside') return;
   const say = (text: string) => options.json !== true && console.log(text);
   const result = await bringUp(
@@ -36,6 +39,35 @@ export async function up(options: UpOptions): Promise<void> {
   );
   if (options.json === true) console.log(JSON.stringify(resultJson(result)));
   else console.log(resultText(result));
+  const passedOver = result.existed ? flagsPassedOver(options, result.lab, isGiven) : [];
+  if (passedOver.length > 0) {
+    console.error(
+      `\nIt stays as it was brought up: ${passedOver.join(', ')} changes nothing. To change it, take it down first.`,
+    );
+  }
+}
+
+/** Flags that ask for something else than the lab that runs has. */
+function flagsPassedOver(
+  options: UpOptions,
+  lab: LabConfig,
+  isGiven: (name: keyof UpOptions) => boolean,
+): string[] {
+  const has: Partial<Record<keyof UpOptions, unknown>> = {
+    nodes: lab.nodes.length,
+    ipFamily: lab.families.length > 1 ? 'dual' : lab.families[0],
+    serviceCidr: lab.serviceCidrs,
+    podCidr: lab.podCidrs,
+    loadBalancer: lab.balancer?.kind ?? 'none',
+    loadBalancerCidr: lab.balancer?.cidrs,
+    apiPort: lab.apiPort,
+  };
+  return (Object.keys(has) as (keyof UpOptions)[])
+    .filter((name) => isGiven(name) && String(options[name]) !== String(has[name]))
+    .map(
+      (name) =>
+        `--${name.replaceAll(/[A-Z]/g, (c) => `-${c.toLowerCase()}`)} ${String(options[name])}`,
+    );
 }
 
 function stepText(step: Step): string {

@@ -11,8 +11,8 @@ import { allInformers, namespacedKinds } from './kinds.ts';
 import { sameStatus } from './pod-control.ts';
 
 const finalizer = 'kubernetes';
-/** Most objects end at once and tell by an event; this is for those nobody watches. */
-const lookAgainMs = 500;
+/** Most objects end at once and tell by an event; these are for those nobody watches. */
+const lookAgainMs = { min: 500, max: 30_000 };
 const deletionsAtOnce = 100;
 
 export type Remaining = { readonly resource: Resource; readonly objects: readonly KubeObject[] };
@@ -30,7 +30,8 @@ export function namespaceController(context: Context): Reconciler {
     const remaining = await whatRemains(name);
     if (remaining.length === 0) return await letGo(namespace);
     await writeStatus(namespace, remaining, failures);
-    return { afterMs: lookAgainMs } satisfies Again;
+    const since = Date.parse(namespace.metadata.deletionTimestamp);
+    return { afterMs: lookAfterMs(clock.now() - since) } satisfies Again;
   });
 
   /** Deletes everything; the texts say what could not be. */
@@ -103,6 +104,11 @@ export function namespaceController(context: Context): Reconciler {
     });
   }
   return reconciler;
+}
+
+/** The longer it has been on its way out, the more seldom it is looked at. */
+export function lookAfterMs(leavingForMs: number): number {
+  return Math.min(lookAgainMs.max, Math.max(lookAgainMs.min, leavingForMs / 4));
 }
 
 /** The five conditions of a namespace on its way out, in the words of kube-controller-manager. */

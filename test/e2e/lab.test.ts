@@ -82,6 +82,10 @@ test('up on a running lab says so and changes nothing', async () => {
   assert.equal(again.code, 0);
   assert.match(again.stdout, /Lab "one" is up already, with 3 nodes\./);
   assert.match(again.stdout, /export KUBECONFIG=/);
+  assert.equal(again.stderr, '');
+  const other = await fairlead('up', '--name', 'one', '--nodes', '5', '--ip-family', 'ipv4');
+  assert.equal(other.code, 0);
+  assert.match(other.stderr, /It stays as it was brought up: --nodes 5 changes nothing\./);
   assert.deepEqual(alive(pids), pids);
 });
 
