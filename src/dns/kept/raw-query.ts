@@ -102,18 +102,20 @@ export function roomOf(query: RawQuery): number {
 }
 
 /**
- * Four bytes at a time, with the bit set that tells small letters from capitals. That makes some other
- * bytes equal too, which a hash may. Every question has at least the five bytes of the root's.
+ * Four bytes at a time. In names the bit is set that tells small letters from capitals; that makes some
+ * other bytes equal too, which a hash may. Type and class stay as they are: SRV is A with that bit.
  */
 export function hashOf(view: DataView, start: number, end: number): number {
+  const nameEnd = end - 4;
   let hash = end - start;
-  let at = start;
-  for (; at + 4 <= end; at += 4) hash = mix(hash, view.getUint32(at, true));
-  if (at < end) hash = mix(hash, view.getUint32(end - 4, true));
+  for (let at = start; at < nameEnd; at += 4) {
+    hash = mix(hash, view.getUint32(at, true) | 0x2020_2020);
+  }
+  hash = mix(hash, view.getUint32(nameEnd, true));
   hash = Math.imul(hash ^ (hash >>> 15), 0x85eb_ca6b);
   return (hash ^ (hash >>> 13)) >>> 0;
 }
 
 function mix(hash: number, word: number): number {
-  return Math.imul(((hash << 5) | (hash >>> 27)) ^ (word | 0x2020_2020), 0x9e37_79b1);
+  return Math.imul(((hash << 5) | (hash >>> 27)) ^ word, 0x9e37_79b1);
 }
