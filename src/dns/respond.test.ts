@@ -82,7 +82,10 @@ function responder(podRecords: 'insecure' | 'verified' = 'insecure'): {
   const counters = new DnsCounters();
   const options = { zones: [{ zone: root, block }], label: 'dns://:53', host: '::', counters };
   const inner = new Responder(options);
-  const fast = new FastPath({ store: keeper.store, random }, { counts: counters.own, nowMs });
+  const fast = new FastPath(
+    { store: keeper.store, random },
+    { counts: counters.own, nowMs, failed: rethrow },
+  );
   let hits = 0;
   const respond: Responder['respond'] = (packet, transport, from) => {
     const reply = kept(fast, packet, transport === 'udp' ? 'udp' : 'tcp');
@@ -104,6 +107,10 @@ function kept(fast: FastPath, packet: Uint8Array, transport: 'udp' | 'tcp'): Buf
   const range = { start: before, end: before + packet.length };
   const length = fast.answer(bytesOf(input), range, transport, out);
   return length === 0 ? undefined : output.subarray(before, before + length);
+}
+
+function rethrow(error: unknown): never {
+  throw error;
 }
 
 const sender = { address: '127.0.0.1', port: 5353 };

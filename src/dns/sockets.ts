@@ -132,9 +132,15 @@ function keptOf({ keeper, shuffles }: Plain, { random }: World) {
 }
 
 function fastPathOf(plain: Plain | undefined, world: World): FastPath {
-  const { counters, clock } = world;
-  const options = { counts: counters.own, nowMs: () => clock.monotonicMs() };
-  return new FastPath(plain && keptOf(plain, world), options);
+  const { counters, clock, log } = world;
+  return new FastPath(plain && keptOf(plain, world), {
+    counts: counters.own,
+    nowMs: () => clock.monotonicMs(),
+    failed: (error) => {
+      counters.panics += 1;
+      log?.error({ error: messageOf(error) }, 'a kept answer met a bug');
+    },
+  });
 }
 
 function tlsOf(served: readonly Served[]): TlsListenSettings | undefined {

@@ -16,7 +16,12 @@ export type FastPathOptions = {
   readonly counts: AnswerCounts;
   /** Monotonic, the same in all threads. */
   readonly nowMs: () => number;
+  /** Takes what was thrown where nothing should; the question then goes the long way. */
+  readonly failed: (error: unknown) => void;
 };
+
+/** Where in its buffer a packet stands. */
+type Range = { readonly start: number; readonly end: number };
 
 /** The upper end of the range leaves every record in its place. */
 const inOrder = () => 1 - Number.EPSILON;
@@ -24,11 +29,13 @@ const inOrder = () => 1 - Number.EPSILON;
 export class FastPath {
   readonly #counts: AnswerCounts;
   readonly #nowMs: () => number;
+  readonly #failed: (error: unknown) => void;
   #kept: KeptAnswers | undefined;
   readonly #query = newRawQuery();
   readonly #counted = { transport: 'udp' as 'udp' | 'tcp', type: 0, rcode: 0 };
 
-  constructor(source: KeptSource | undefined, { counts, nowMs }: FastPathOptions) {
+  constructor(source: KeptSource | undefined, { counts, nowMs, failed }: FastPathOptions) {
+    this.#failed = failed;
     this.#counts = counts;
     this.#nowMs = nowMs;
     this.use(source);
@@ -40,15 +47,19 @@ export class FastPath {
   }
 
   /** Writes the reply to the query in `packet`, counted, and says how long it is; 0: not kept. */
-  answer(
-    packet: Bytes,
-    { start, end }: { readonly start: number; readonly end: number },
-    transport: 'udp' | 'tcp',
-    out: Out,
-  ): number {
+  answer(packet: Bytes, range: Range, transport: 'udp' | 'tcp', out: Out): number {
+    try {
+      return this.#answer(packet, range, transport, out);
+    } catch (error) {
+      this.#failed(error);
+      return 0;
+    }
+  }
+
+  #answer(packet: Bytes, range: Range, transport: 'udp' | 'tcp', out: Out): number {
     const query = this.#query;
     const kept = this.#kept;
-    if (kept === undefined || !readRawQuery(packet, start, end, query)) return 0;
+    if (kept === undefined || !readRawQuery(packet, range.start, range.end, query)) return 0;
     out.room = transport === 'tcp' ? out.roomMax : Math.min(roomOf(query), out.roomMax);
     const length = kept.answer(packet, query, this.#nowMs(), out);
     if (length === 0) return 0;
