@@ -305,9 +305,15 @@ const names = ['a', 'b', 'c'].flatMap((name) =>
 );
 const everything = [
   ...names,
-  ...['ns.svc.cluster.local', 'other.svc.cluster.local', 'cluster.local', 'svc.cluster.local'],
-  ...['10-244-0-1.ns.pod.cluster.local', '10-244-0-2.other.pod.cluster.local'],
-  ...['1.0.96.10.in-addr.arpa', '2.0.96.10.in-addr.arpa', '1.0.244.10.in-addr.arpa'],
+  'ns.svc.cluster.local',
+  'other.svc.cluster.local',
+  'cluster.local',
+  'svc.cluster.local',
+  '10-244-0-1.ns.pod.cluster.local',
+  '10-244-0-2.other.pod.cluster.local',
+  '1.0.96.10.in-addr.arpa',
+  '2.0.96.10.in-addr.arpa',
+  '1.0.244.10.in-addr.arpa',
 ];
 const questions = everything.flatMap((name) => {
   const types = name.endsWith('.arpa') ? [TYPE.PTR] : [TYPE.A, TYPE.SRV];
