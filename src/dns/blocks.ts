@@ -8,6 +8,7 @@ import { ForwardStage } from './plugins/forward.ts';
 import { KubernetesStage, makeKubernetes } from './plugins/kubernetes.ts';
 import { loadbalanceStage } from './plugins/loadbalance.ts';
 import { LoopStage } from './plugins/loop.ts';
+import type { TransferOptions } from './plugins/transfer.ts';
 import { chainOf, type Next, type Stage } from './stage.ts';
 import { UpstreamPool } from './upstream/pool.ts';
 import type { World } from './world.ts';
@@ -45,7 +46,8 @@ export async function makeBlock(settings: ServerBlock, world: World): Promise<Bl
   // What nobody else can know does not exist.
   if (outside.length === 0) kubernetes?.isLast();
   const before = await outerStages(plugins, kubernetes, world);
-  const inner = [...(await localStages(plugins, world)), ...(kubernetes ? [kubernetes] : [])];
+  const local = await localStages(plugins, kubernetes, world);
+  const inner = [...local, ...(kubernetes ? [kubernetes] : [])];
   const stages = [...before, ...cached(inner, outside, settings, world)];
   return {
     settings,
@@ -82,12 +84,19 @@ async function outerStages(
 
 /** Stages that answer from what they have, before the cluster's zones. */
 async function localStages(
-  { hosts, template }: PluginSettings,
+  { hosts, template, transfer }: PluginSettings,
+  kubernetes: KubernetesStage | undefined,
   { clock }: World,
 ): Promise<Stage[]> {
   const stages: Stage[] = [];
   if (template !== undefined) {
     stages.push((await import('./plugins/template.ts')).templateStage(template));
+  }
+  if (transfer !== undefined) {
+    const { transferStage } = await import('./plugins/transfer.ts');
+    const recordsOf: TransferOptions['recordsOf'] = (zone, serial) =>
+      kubernetes?.transfer(zone, serial);
+    stages.push(transferStage({ settings: transfer, recordsOf }));
   }
   if (hosts !== undefined) {
     const { HostsStage } = await import('./plugins/hosts.ts');

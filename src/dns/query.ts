@@ -35,6 +35,8 @@ export type Query = {
   readonly flags: number;
   readonly question: Question;
   readonly edns: Edns | undefined;
+  /** The serial that an IXFR says its sender has (RFC 1995 §3). */
+  readonly serial?: number;
 };
 
 /** `drop`: no answer at all. `refuse`: only a header, with the question where it could be read. */
@@ -90,12 +92,30 @@ export function parseQuery(packet: Uint8Array): Parsed {
   let question: Question | undefined;
   try {
     question = readQuestion(cursor);
+    if (question.type === TYPE.IXFR) {
+      const serial = serialIn(cursor, counts);
+      const edns = readEdns(cursor, { an: 0, ns: 0, ar: counts.ar });
+      const query = { id, flags, question, edns };
+      return { kind: 'query', query: serial === undefined ? query : { ...query, serial } };
+    }
     const edns = readEdns(cursor, counts);
     return { kind: 'query', query: { id, flags, question, edns } };
   } catch (error) {
     if (!(error instanceof DecodeError)) throw error;
     return refuse(RCODE.FORMERR, question);
   }
+}
+
+/** Of the one SOA in the authority section. */
+function serialIn(cursor: Cursor, counts: { an: number; ns: number }): number | undefined {
+  let serial: number | undefined;
+  for (let left = counts.an + counts.ns; left > 0; left -= 1) {
+    const { type, data } = readRecord(cursor);
+    const numbers = data[2];
+    if (type !== TYPE.SOA || !(numbers instanceof Uint8Array) || numbers.length < 4) continue;
+    serial = Buffer.from(numbers).readUInt32BE(0);
+  }
+  return serial;
 }
 
 function readEdns(

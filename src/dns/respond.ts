@@ -38,7 +38,10 @@ export type ResponderOptions = {
   readonly counters: DnsCounters;
 };
 
-type Reply = Buffer | undefined;
+/** A transfer goes on in more messages, over streams only. */
+export type LongReply = Buffer & { readonly rest?: readonly Buffer[] };
+
+type Reply = LongReply | undefined;
 
 /** What answers on one socket. */
 export class Responder {
@@ -140,9 +143,32 @@ function rcodeIsFailure({ flags }: Answer): boolean {
 }
 
 function encoded(query: Query, answered: Answered, bytesMax: number): Reply | Promise<Reply> {
-  return whenDone(answered, (answer) =>
-    answer.dropped === true ? undefined : encodeMessage(message(query, answer), bytesMax),
+  return whenDone(answered, (answer) => {
+    if (answer.isTransfer === true) return transferred(query, answer);
+    return answer.dropped === true ? undefined : encodeMessage(message(query, answer), bytesMax);
+  });
+}
+
+/** Bytes of records in one message of a transfer, before names are compressed. */
+const transferBytesMax = 60_000;
+
+/** As many messages as a zone takes, each with the question (RFC 5936 §2.2). */
+function transferred(query: Query, answer: Answer): LongReply {
+  const parts: ResourceRecord[][] = [[]];
+  let size = 0;
+  for (const record of answer.answers) {
+    const bytes = record.data.reduce((sum, part) => sum + part.length, record.name.length + 10);
+    if (size > 0 && size + bytes > transferBytesMax) {
+      parts.push([]);
+      size = 0;
+    }
+    parts.at(-1)!.push(record);
+    size += bytes;
+  }
+  const [first, ...rest] = parts.map((answers) =>
+    encodeMessage(message(query, { ...answer, answers })),
   );
+  return Object.assign(first!, { rest });
 }
 
 /** A reply with the id, opcode, RD, CD and question of the query. */

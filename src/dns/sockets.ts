@@ -23,6 +23,8 @@ type OpenSocket = {
   readonly listeners: readonly Listener[];
   readonly answering: Answering;
   readonly fast: FastPath | undefined;
+  /** That answer over UDP; 0: this one does. */
+  readonly threads: number;
 };
 
 type Answering = { responder: Responder };
@@ -77,10 +79,11 @@ export class Sockets {
 
   async #openMissing(wanted: ReadonlyMap<string, readonly Served[]>) {
     // Threads have the kept answers of one configuration: their sockets are opened anew.
-    const renewed = this.#workers > 0 ? [...wanted.keys()] : [];
-    await Promise.all(
-      renewed.filter((label) => this.#open.has(label)).map((label) => this.#close(label)),
-    );
+    const renewed = [...wanted].filter(([label, served]) => {
+      const open = this.#open.get(label);
+      return open !== undefined && (open.threads > 0 || this.#threadsFor(served) > 0);
+    });
+    await Promise.all(renewed.map(([label]) => this.#close(label)));
     const missing = [...wanted].filter(([label]) => !this.#open.has(label));
     const opening = missing.map(async ([label, served]) => {
       return [label, await this.#openOne(label, served)] as const;
@@ -99,9 +102,17 @@ export class Sockets {
     const answering = { responder: this.#responderOf(label, served) };
     const { counters, log } = this.#world;
     const handle = handlerOf(answering, counters, log);
-    const how = { handle, plain: plainOf(served), world: this.#world, workers: this.#workers };
+    const threads = this.#threadsFor(served);
+    const how = { handle, plain: plainOf(served), world: this.#world, workers: threads };
     const { port, listeners, fast } = await listenAt(served, how);
-    return { at: { host: site.host, port }, listeners, answering, fast };
+    return { at: { host: site.host, port }, listeners, answering, fast, threads };
+  }
+
+  /** `multisocket` counts sockets, each of which has a thread; one is what there is anyway (D78). */
+  #threadsFor(served: readonly Served[]): number {
+    const wanted = served.map(({ block }) => block.settings.plugins.multisocket ?? 1);
+    const most = Math.max(...wanted);
+    return most > 1 ? most : this.#workers;
   }
 
   #responderOf(label: string, served: readonly Served[]): Responder {

@@ -51,6 +51,8 @@ export type Answer = {
   readonly error?: string;
   /** The client gets no reply at all. */
   readonly dropped?: boolean;
+  /** A whole zone: over as many messages as it takes. */
+  readonly isTransfer?: boolean;
   /** Told to clients that speak EDNS (RFC 8914). */
   readonly extendedError?: { readonly code: number; readonly text: string };
 };

@@ -8,6 +8,7 @@ import type { Out } from './kept/entry.ts';
 import type { FastPath } from './kept/fast-path.ts';
 import { bytesOf, type Bytes } from './kept/raw-query.ts';
 import { dnsLimits } from './limits.ts';
+import type { LongReply } from './respond.ts';
 import type { Sender } from './stage.ts';
 import type { Handle, Listener } from './udp.ts';
 import { messageBytesMax } from './wire/message.ts';
@@ -182,10 +183,11 @@ export class Connection {
   }
 
   /** An answer that took time is there. */
-  #ready(reply: Buffer | undefined): void {
+  #ready(reply: LongReply | undefined): void {
     if (this.#state !== 'asking') return;
     this.#goOn();
     if (reply !== undefined) this.#write(frame(reply, 0));
+    for (const more of reply?.rest ?? []) this.#write(frame(more, 0));
     if (this.#isReading()) this.#answerAll();
   }
 

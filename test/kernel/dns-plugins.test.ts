@@ -1,8 +1,10 @@
 /** Directives of a Corefile that change, add or log answers, each through the real server. */
 import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
+import { promisify } from 'node:util';
 
 import * as packet from 'dns-packet';
 
@@ -506,4 +508,42 @@ test("[D103] autopath: a search list from a file is everybody's", async () => {
     await said(server.at, 'x.lan. A'),
     'x.lan. 300 IN CNAME x.example.com. | x.example.com. 300 IN A 192.0.2.80',
   );
+});
+
+test('[D75] what fits when names are compressed is whole, one byte less is cut', async () => {
+  const count = 30;
+  const endpoints = Array.from({ length: count }, (_, index) => `10.244.7.${index + 1}`);
+  await createService(
+    client,
+    { namespace: 'shop', name: 'fit' },
+    { clusterIP: 'None', ports: [http] },
+  );
+  await createSlice(client, { namespace: 'shop', name: 'fit' }, { endpoints });
+  await using server = await start('');
+  const name = 'fit.shop.svc.cluster.local';
+  // A header, the question, an OPT record, and 16 bytes for each address with a pointer for its name.
+  const bytes = 12 + name.length + 2 + 4 + 11 + 16 * count;
+  const asked = (size: number) =>
+    dig(server.at, name, 'A', `+bufsize=${size}`, '+ignore', '+nocookie');
+  const whole = await asked(bytes);
+  assert.match(whole, /flags: qr aa rd;.*ANSWER: 30,/);
+  assert.match(whole, new RegExp(`MSG SIZE\\s+rcvd: ${bytes}\n`));
+  assert.match(await asked(bytes - 1), /flags: qr aa tc rd;.*ANSWER: 29,/);
+});
+
+/** UDP sockets on a port, as ss(8) counts them. */
+async function udpSockets(port: number): Promise<number> {
+  const { stdout } = await promisify(execFile)('ss', ['-Hlun', `sport = :${port}`]);
+  return stdout.split('\n').filter(Boolean).length;
+}
+
+test('[D78] one UDP socket for each address, or as many as multisocket says', async () => {
+  await using plain = await start('');
+  assert.equal(await udpSockets(plain.at.port), 1);
+  await using server = await start('multisocket 3');
+  assert.equal(await udpSockets(server.at.port), 3);
+  for (let turn = 0; turn < 20; turn += 1) {
+    assert.match(await said(server.at, 'web.shop.svc.cluster.local. A'), /10\.96\.0\.1/);
+    assert.match(await said(server.at, 'www.example.com. A'), /192\.0\.2\.80/);
+  }
 });

@@ -43,12 +43,15 @@ export type PluginSettings = {
   readonly loadbalance?: LoadbalanceSettings;
   readonly log?: LogSettings;
   readonly loop?: LoopSettings;
+  /** How many UDP sockets a port has. */
+  readonly multisocket?: number;
   readonly prometheus?: PageSettings;
   readonly ready?: ReadySettings;
   readonly reload?: ReloadSettings;
   readonly rewrite?: readonly RewriteRule[];
   readonly template?: readonly TemplateSettings[];
   readonly tls?: TlsListenSettings;
+  readonly transfer?: TransferSettings;
 };
 
 export type HostPort = { readonly host: string; readonly port: number };
@@ -290,5 +293,12 @@ export type TemplateSettings = {
 
 /** How often the Corefile is looked at, each time by up to half the jitter earlier or later. */
 export type ReloadSettings = { readonly intervalMs: number; readonly jitterMs: number };
+
+/** Who may have which zones whole. */
+export type TransferSettings = readonly {
+  readonly zones: readonly Name[];
+  /** Addresses. */
+  readonly to: 'all' | readonly string[];
+}[];
 
 export type LoopSettings = { readonly zone: Name };

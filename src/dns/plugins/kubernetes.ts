@@ -17,6 +17,7 @@ import { FLAG, RCODE, rcodeOf, type ResourceRecord } from '../wire/message.ts';
 import { foldCase, formatName, isWithin, under, type Name } from '../wire/name.ts';
 import { lookup, type Lookup } from '../zone/lookup.ts';
 import { soaRecord } from '../zone/records.ts';
+import { zoneRecords } from '../zone/transfer.ts';
 import type { World } from '../world.ts';
 import { ZoneData } from '../zone/zone-data.ts';
 import { createZones, type PodRecords, type Zones } from '../zone/zones.ts';
@@ -93,6 +94,14 @@ export class KubernetesStage implements Stage {
     const zone = zones.owned.find(({ name }) => isWithin(folded, name))!.name;
     const services = under('svc', zone);
     return [under(namespace, services), services, zone, ...this.#hostSearch];
+  }
+
+  /** All records of one of its zones; only the SOA for whoever has that serial (D40f). */
+  transfer(zone: Name, serial: number | undefined): ResourceRecord[] | undefined {
+    const zones = this.#zones.find(({ owned }) => owned.some(({ name }) => name === zone));
+    if (zones === undefined) return undefined;
+    const isCurrent = serial !== undefined && serial !== 0 && serial === zones.data.serial;
+    return isCurrent ? [soaRecord(zones, zone)] : zoneRecords(zones, zone);
   }
 
   isReady(): boolean {

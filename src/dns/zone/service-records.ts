@@ -29,6 +29,6 @@ export function serviceRecords(
 }
 
 /** Priority 0, weight, port (RFC 2782). */
-function srvNumbers(weight: number, port: number): Uint8Array {
+export function srvNumbers(weight: number, port: number): Uint8Array {
   return Uint8Array.of(0, 0, weight >> 8, weight & 0xff, port >> 8, port & 0xff);
 }

@@ -136,6 +136,11 @@ export class ZoneData {
     return this.#podsByAddress.get(address)?.[0];
   }
 
+  /** Every Service, in no order. */
+  services(): Iterable<ServiceEntry> {
+    return this.#services.values();
+  }
+
   get counts(): { services: number; slices: number; namespaces: number } {
     return {
       services: this.#services.size,

@@ -14,9 +14,11 @@ import {
   readErrors,
   readHosts,
   readLog,
+  readMultisocket,
   readReload,
   readTemplate,
   readTls,
+  readTransfer,
 } from './others.ts';
 import { readRewrite } from './rewrite.ts';
 import { readHealth, readPrometheus, readReady } from './pages.ts';
@@ -45,12 +47,14 @@ export const readers: Readers = {
     argumentsOf(onlyOne(lines), { max: 0 });
     return { zone: zones[0] ?? parseName('.')! };
   },
+  multisocket: readMultisocket,
   prometheus: readPrometheus,
   ready: readReady,
   reload: readReload,
   rewrite: readRewrite,
   template: readTemplate,
   tls: readTls,
+  transfer: readTransfer,
 };
 
 /** Directives of CoreDNS that mean nothing here. */

@@ -1,5 +1,7 @@
 /** The smaller directives. */
-import { parseCidr } from '../../../lib/ip.ts';
+import { availableParallelism } from 'node:os';
+
+import { canonicalIp, parseCidr } from '../../../lib/ip.ts';
 import { parseName, root } from '../../wire/name.ts';
 import { parseClass, parseRcode, parseType } from '../../wire/text.ts';
 import {
@@ -30,6 +32,7 @@ import type {
   LogSettings,
   ReloadSettings,
   TemplateSettings,
+  TransferSettings,
 } from '../types.ts';
 import { clientAuths, type TlsListenSettings } from '../../secure/tls-options.ts';
 import { zonesOrBlock, type Context } from './directive.ts';
@@ -278,4 +281,31 @@ export function readReload(lines: readonly Line[]): ReloadSettings {
   if (wanted !== 0 && wanted < 1000)
     throw fault(jitter!, `"${jitter!.text}" must be 0 or at least 1s`);
   return { intervalMs, jitterMs: Math.min(wanted, intervalMs / 2) };
+}
+
+/** `transfer [ZONE…] { to *|ADDRESS… }` */
+export function readTransfer(lines: readonly Line[], context: Context): TransferSettings {
+  return lines.map((line) => {
+    const to: string[] = [];
+    readProperties(line, {
+      to: (inner) => to.push(...argumentsOf(inner, { min: 1 }).map(transferAddressOf)),
+    });
+    if (to.length === 0) throw fault(line.words[0]!, '"transfer" needs "to"');
+    const zones = zonesOrBlock(line.words.slice(1), context);
+    return { zones, to: to.includes('*') ? 'all' : to };
+  });
+}
+
+function transferAddressOf(token: Token): string {
+  if (token.text === '*') return '*';
+  const host = token.text.replace(/^\[(.*)\](:\d+)?$/, '$1').replace(/^([\d.]+):\d+$/, '$1');
+  const address = canonicalIp(host);
+  if (address !== undefined) return address;
+  throw fault(token, `"${token.text}" is neither an IP address nor "*"`);
+}
+
+/** `multisocket [SOCKETS]`; without a number one for each processor. */
+export function readMultisocket(lines: readonly Line[]): number {
+  const [count] = argumentsOf(onlyOne(lines), { max: 1 });
+  return count === undefined ? availableParallelism() : numberOf(count, { min: 1, max: 1024 });
 }
