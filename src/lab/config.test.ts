@@ -116,6 +116,16 @@ const refusals: {
     request: { loadBalancerCidrs: ['172.29.0.0/28'] },
     message: /the node network 172\.29\.0\.0\/24 overlaps --load-balancer-cidr 172\.29\.0\.0\/28/,
   },
+  ...['127.0.0.0/28', '224.0.0.0/28', '0.0.0.0/0', '169.254.7.0/24'].map((range) => ({
+    name: `balanced addresses of ${range}`,
+    request: { loadBalancerCidrs: [range] },
+    message: /--load-balancer-cidr ".*": no host can be reached at addresses of/,
+  })),
+  ...['::1/128', 'fe80::/64', 'ff05::/16'].map((range) => ({
+    name: `balanced addresses of ${range}`,
+    request: { ipFamily: 'ipv6' as const, loadBalancerCidrs: [range] },
+    message: /--load-balancer-cidr ".*": no host can be reached at addresses of/,
+  })),
   {
     name: 'balanced addresses among the pods',
     request: { loadBalancerCidrs: ['10.244.7.0/28'] },

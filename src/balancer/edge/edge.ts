@@ -176,8 +176,8 @@ class Edge implements Provider {
 
   #apply(): void {
     if (this.#served.size === 0 && !this.#backend.isOpen) return;
-    this.#open();
     try {
+      this.#open();
       if (!this.#watched) this.#watchNodes();
       for (const key of this.#dirty) {
         this.#backend.setService(key, this.#plan(key), (family, keys) =>
