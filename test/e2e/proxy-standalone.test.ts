@@ -493,6 +493,10 @@ test('[P142] a good one is taken over by the same process, and connections stay'
 // ---- ports that are taken
 
 test('[P124] a taken port is tried again; bindAddressHardFail ends the start and tells the node', async () => {
+  await proxy.end();
+  const squatters = [createServer(), createServer()] as const;
+  await once(squatters[0].listen(10_256, '127.0.0.1'), 'listening');
+  await once(squatters[1].listen(10_300, '127.0.0.1'), 'listening');
   const hard = startProxy('--bind-address-hard-fail');
   assert.equal(await hard.exited, 1, hard.log);
   assert.match(
@@ -502,16 +506,29 @@ test('[P124] a taken port is tried again; bindAddressHardFail ends the start and
   await eventually('an event', async () =>
     (await events()).some(({ reason }) => reason === 'FailedToStartProxierHealthcheck'),
   );
-  const squatter = createServer();
-  await once(squatter.listen(10_300, '127.0.0.1'), 'listening');
-  await proxy.end();
+  squatters[0].close();
   proxy = startProxy('--metrics-bind-address', '127.0.0.1:10300');
   await eventually('a word about it', () => proxy.log.includes('no metrics'));
   await eventually('rules', () =>
     proxy.log.includes('the rules of all Services are in the kernel'),
   );
-  squatter.close();
+  squatters[1].close();
   await eventually('the page', async () => (await page(10_300, '/healthz')).code === 200);
+});
+
+test('a second proxy waits for the end of the first one, and takes over as it is', async () => {
+  const second = startProxy();
+  await eventually('a word about it', () => second.log.includes('another proxy keeps the rules'));
+  await sleep(700);
+  assert.doesNotMatch(second.log, /keeping the rules/);
+  const before = generation();
+  proxy.kill('SIGKILL');
+  await proxy.exited;
+  proxy = second;
+  await eventually('rules', () =>
+    proxy.log.includes('the rules of all Services are in the kernel'),
+  );
+  assert.equal(generation(), before);
 });
 
 // ---- and away again

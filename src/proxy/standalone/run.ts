@@ -1,6 +1,7 @@
 /** `fairlead proxy`: the service proxy as a process of its own, in the place of kube-proxy. */
 import { existsSync, readFileSync } from 'node:fs';
 import { release } from 'node:os';
+import { systemClock } from '../../lib/clock.ts';
 import { messageOf } from '../../lib/errors.ts';
 import { keepHeapSmall } from '../../lib/heap.ts';
 import { createLogger, type Logger } from '../../lib/log.ts';
@@ -11,6 +12,7 @@ import { loadConfig, type FlagValues } from './config.ts';
 import type { ProxyConfig } from './fields.ts';
 import { checkKernelVersion } from './kernel-version.ts';
 import { loadCredentials, nodeNameOf, startProcess, type RunningProcess } from './process.ts';
+import { beTheOnlyOne } from './only-one.ts';
 import { setUpMachine } from './setup.ts';
 import { chooseLevel } from './verbosity.ts';
 
@@ -57,7 +59,6 @@ async function runUntilSignal(
   // Whatever ends the start is found before anything is touched.
   checkRights();
   const credentials = await loadCredentials(config);
-  setUpMachine(config, log);
   let running: RunningProcess | undefined;
   for (const signal of ['SIGTERM', 'SIGINT'] as const) {
     process.once(signal, () => {
@@ -69,6 +70,8 @@ async function runUntilSignal(
     log.info('the rules of all Services are in the kernel');
     removeKubeProxy(log);
   };
+  await beTheOnlyOne(systemClock, log);
+  setUpMachine(config, log);
   running = await startProcess({ config, credentials, version, log, onReady });
   try {
     await running.started;
