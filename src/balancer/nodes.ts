@@ -6,6 +6,8 @@ export type BalancedNode = {
   readonly name: string;
   readonly ips: readonly string[];
   readonly podCidrs: readonly string[];
+  /** Cordoned: about to be drained, as a rule. */
+  readonly leaving: boolean;
 };
 
 /** Whoever carries this label takes no traffic of balancers (KEP-1143). */
@@ -21,7 +23,8 @@ export function balancedNode(node: Node): BalancedNode | undefined {
     .filter(({ type }) => type === 'InternalIP')
     .map(({ address }) => address);
   const podCidrs = node.spec?.podCIDRs ?? [];
-  return ips.length === 0 ? undefined : { name, ips, podCidrs };
+  const leaving = node.spec?.unschedulable === true;
+  return ips.length === 0 ? undefined : { name, ips, podCidrs, leaving };
 }
 
 /** Whether the Service of the slices has an endpoint on the node. */

@@ -122,6 +122,20 @@ test('a UDP client with one socket goes on with another node when its pod goes',
   await lab.kubectlOk('wait', 'pod', first, '--for=condition=Ready', '--timeout=30s');
 });
 
+test('a node that is stopped under load is missed by nobody', async () => {
+  const loads = [];
+  for (const family of ['ipv4', 'ipv6'] as const) {
+    loads.push(new Load(await addressOf(lab, 'plain', family), 60));
+  }
+  await sleep(300);
+  await fairleadOk('node', 'stop', 'node-3');
+  await sleep(500);
+  for (const load of loads) await load.stop();
+  for (const { results } of loads) assert.equal(results.filter(({ ok }) => !ok).length, 0);
+  await fairleadOk('node', 'start', 'node-3');
+  await lab.kubectlOk('wait', 'node', 'node-3', '--for=condition=Ready', '--timeout=20s');
+});
+
 test('a node that dies under load is left out in less than 2 s', async (t) => {
   const plain = await addressOf(lab, 'plain', 'ipv4');
   const plain6 = await addressOf(lab, 'plain', 'ipv6');

@@ -9,6 +9,7 @@ const nodes = ['n1', 'n2', 'n3'].map((name, at) => ({
   name,
   ips: [`172.29.0.1${at + 1}`, `fd00::1${at + 1}`],
   podCidrs: [`10.244.${at}.0/24`],
+  leaving: false,
 }));
 
 function service(spec: Partial<Service['spec']> = {}): Service {
@@ -44,12 +45,12 @@ function slice(
   };
 }
 
-/** `+` yes, `-` no, `?` not asked yet, `x` dead; one letter per node. */
+/** `+` yes, `-` no, `?` not asked yet, `x` dead, `c` cordoned and yes; one letter per node. */
 function view(states: string, slices: EndpointSlice[] = []): View {
   const stateOf = (name: string) => states[nodes.findIndex((node) => node.name === name)];
-  const answers: Record<string, boolean> = { '+': true, '-': false };
+  const answers: Record<string, boolean> = { '+': true, '-': false, c: true };
   return {
-    nodes,
+    nodes: nodes.map((node) => ({ ...node, leaving: stateOf(node.name) === 'c' })),
     slices,
     isAlive: (name) => stateOf(name) !== 'x',
     answerOf: (name) => answers[stateOf(name) ?? ''],
@@ -64,6 +65,9 @@ const cases: { name: string; spec?: Partial<Service['spec']>; view: View; want: 
   { name: 'Cluster: all are fit', view: view('+++'), want: 'n1 n2 n3' },
   { name: 'Cluster: not asked yet', view: view('???'), want: 'n1 n2 n3' },
   { name: 'Cluster: one refuses', view: view('+-+'), want: 'n1 n3' },
+  { name: 'Cluster: one is cordoned', view: view('+c+'), want: 'n1 n3' },
+  { name: 'Cluster: all that are willing are cordoned', view: view('cc-'), want: 'n1 n2' },
+  { name: 'Local: cordoned, but its pods are here', spec: local, view: view('c--'), want: 'n1' },
   { name: 'Cluster: one is dead', view: view('x++'), want: 'n2 n3' },
   { name: 'Cluster: all refuse, so all that live', view: view('-x-'), want: 'n1 n3' },
   { name: 'Cluster: all are dead, so all', view: view('xxx'), want: 'n1 n2 n3' },

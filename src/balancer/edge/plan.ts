@@ -128,7 +128,9 @@ export function fitNodes(service: Service, view: View): readonly BalancedNode[] 
     return willing.length > 0 ? willing : alive.filter(({ name }) => has(name, 'serving'));
   }
   const willing = alive.filter(({ name }) => answer(name) !== false);
-  if (willing.length > 0) return willing;
+  // Any node will do here, so the next connections need not go to one that is being drained.
+  const staying = willing.filter(({ leaving }) => !leaving);
+  if (willing.length > 0) return staying.length > 0 ? staying : willing;
   return alive.length > 0 ? alive : view.nodes;
 }
 
