@@ -1,5 +1,10 @@
 /** A server block at work: its stages, made from its settings, in the order in which they are asked. */
-import type { KubernetesSettings, PluginSettings, ServerBlock } from './config/types.ts';
+import type {
+  KubernetesSettings,
+  LoadbalanceSettings,
+  PluginSettings,
+  ServerBlock,
+} from './config/types.ts';
 import { AnswerKeeper } from './kept/keeper.ts';
 import { withoutSelf } from './own-addresses.ts';
 import { CacheStage } from './plugins/cache.ts';
@@ -69,7 +74,7 @@ async function outerStages(
   if (errors !== undefined) stages.push(errorsStage(errors, world));
   // What few servers have is loaded when one has it.
   if (log !== undefined) stages.push((await import('./plugins/log.ts')).logStage(log, world));
-  if (loadbalance !== undefined) stages.push(loadbalanceStage(world));
+  if (loadbalance !== undefined) stages.push(await balanceStage(loadbalance, world));
   if (rewrite !== undefined) {
     stages.push((await import('./plugins/rewrite.ts')).rewriteStage(rewrite));
   }
@@ -80,6 +85,17 @@ async function outerStages(
   }
   if (acl !== undefined) stages.push((await import('./plugins/acl.ts')).aclStage(acl));
   return stages;
+}
+
+async function balanceStage(settings: LoadbalanceSettings, world: World): Promise<Stage> {
+  if (isUniform(settings)) return loadbalanceStage(world);
+  const { LoadbalanceStage } = await import('./plugins/loadbalance-by-file.ts');
+  return new LoadbalanceStage(settings, world);
+}
+
+/** Whether each order of addresses is as good as any other. */
+function isUniform({ weights, prefer }: LoadbalanceSettings): boolean {
+  return weights === undefined && prefer.length === 0;
 }
 
 /** Stages that answer from what they have, before the cluster's zones. */
@@ -159,6 +175,7 @@ function plainOf(
   { clock }: World,
 ): Plain | undefined {
   if (unequal.some((name) => plugins[name] !== undefined)) return undefined;
+  if (plugins.loadbalance !== undefined && !isUniform(plugins.loadbalance)) return undefined;
   const kubernetes = stages.findIndex((stage) => stage instanceof KubernetesStage);
   const cache = stages.find((stage) => stage instanceof CacheStage);
   // Asked first, the cache makes answers from the watch as old as it likes.

@@ -46,7 +46,7 @@ export function configurationOf(options: ServeOptions): Configuration {
         sites: options.listen.map((at) => ({ zone: root, scheme: 'dns', ...at })),
         plugins: {
           errors: { consolidate: [] },
-          loadbalance: { policy: 'round_robin' },
+          loadbalance: { weights: undefined, prefer: [] },
           kubernetes: {
             zones: [foldCase(domain), ...reverseZones],
             ttlSeconds: options.ttlSeconds ?? 30,

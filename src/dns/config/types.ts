@@ -180,7 +180,12 @@ export type HealthCheck = {
 /** Paths of PEM files. */
 export type TlsFiles = { readonly cert?: string; readonly key?: string; readonly ca?: string };
 
-export type LoadbalanceSettings = { readonly policy: 'round_robin' };
+export type LoadbalanceSettings = {
+  /** Which address comes first is drawn by weight; absent: all orders are alike. */
+  readonly weights: { readonly path: string; readonly reloadMs: number } | undefined;
+  /** Addresses in these come before the others. */
+  readonly prefer: readonly Cidr[];
+};
 
 export type ErrorsSettings = { readonly consolidate: readonly Consolidation[] };
 

@@ -13,6 +13,7 @@ import {
   readBufsize,
   readErrors,
   readHosts,
+  readLoadbalance,
   readLog,
   readMultisocket,
   readReload,
@@ -38,10 +39,7 @@ export const readers: Readers = {
   health: readHealth,
   hosts: readHosts,
   kubernetes: readKubernetes,
-  loadbalance: (lines) => {
-    argumentsOf(onlyOne(lines), { max: 0 });
-    return { policy: 'round_robin' };
-  },
+  loadbalance: readLoadbalance,
   log: readLog,
   loop: (lines, { zones }) => {
     argumentsOf(onlyOne(lines), { max: 0 });

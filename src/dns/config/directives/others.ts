@@ -1,7 +1,7 @@
 /** The smaller directives. */
 import { availableParallelism } from 'node:os';
 
-import { canonicalIp, parseCidr } from '../../../lib/ip.ts';
+import { canonicalIp, parseCidr, type Cidr } from '../../../lib/ip.ts';
 import { parseName, root } from '../../wire/name.ts';
 import { parseClass, parseRcode, parseType } from '../../wire/text.ts';
 import {
@@ -29,12 +29,14 @@ import type {
   HostsSettings,
   LogClass,
   LogRule,
+  LoadbalanceSettings,
   LogSettings,
   ReloadSettings,
   TemplateSettings,
   TransferSettings,
 } from '../types.ts';
 import { clientAuths, type TlsListenSettings } from '../../secure/tls-options.ts';
+import { parseWeights } from '../../plugins/loadbalance-by-file.ts';
 import { zonesOrBlock, type Context } from './directive.ts';
 import { fallthroughOf } from './kubernetes.ts';
 import { messageOf } from '../../../lib/errors.ts';
@@ -308,4 +310,28 @@ function transferAddressOf(token: Token): string {
 export function readMultisocket(lines: readonly Line[]): number {
   const [count] = argumentsOf(onlyOne(lines), { max: 1 });
   return count === undefined ? availableParallelism() : numberOf(count, { min: 1, max: 1024 });
+}
+
+/** `loadbalance [round_robin | weighted FILE] { reload DURATION; prefer RANGE… }` */
+export function readLoadbalance(lines: readonly Line[]): LoadbalanceSettings {
+  const line = onlyOne(lines);
+  const [policy, file] = argumentsOf(line, { max: 2 });
+  const isWeighted =
+    policy !== undefined && oneOf(policy, ['round_robin', 'weighted']) === 'weighted';
+  if (isWeighted !== (file !== undefined)) {
+    throw fault(policy!, isWeighted ? '"weighted" names no file' : '"round_robin" takes no file');
+  }
+  let reloadMs = 30_000;
+  let prefer: readonly Cidr[] = [];
+  readProperties(line, {
+    reload: (inner) => (reloadMs = durationOf(argumentOf(inner))),
+    prefer: (inner) => (prefer = argumentsOf(inner, { min: 1 }).map(cidrOf)),
+  });
+  if (file === undefined) return { weights: undefined, prefer };
+  try {
+    parseWeights(readNamedFile(file));
+  } catch (error) {
+    throw fault(file, `cannot use the weights in "${file.text}": ${messageOf(error)}`);
+  }
+  return { weights: { path: pathOf(file), reloadMs }, prefer };
 }
