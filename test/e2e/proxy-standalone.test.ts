@@ -241,6 +241,13 @@ test('[P130] [P131] without an API server it waits, alive and not eligible, and 
   assert.equal((await page(10_256, '/healthz')).code, 503);
   await eventually('a word about it', () => proxy.log.includes('the API server does not answer'));
   assert.equal(ruleset(), before, 'what an earlier run left stays');
+  // A new configuration may be what it waits for (P142).
+  writeConfig('configSyncPeriod: 5m\n');
+  await eventually('the new one', () => proxy.log.includes('the configuration changed'));
+  await eventually('its value', async () =>
+    (await page(10_249, '/configz')).text.includes('"ConfigSyncPeriod":"5m0s"'),
+  );
+  assert.equal((await page(10_256, '/livez')).code, 200);
   nft('delete', 'table', 'ip', 'fairlead');
 });
 

@@ -72,19 +72,21 @@ async function runUntilSignal(
   };
   await beTheOnlyOne(systemClock, log);
   setUpMachine(config, log);
-  running = await startProcess({ config, credentials, version, log, onReady });
-  try {
-    await running.started;
-  } catch (error) {
-    await running.stop();
-    throw error;
-  }
-  if (file === undefined) return;
+  const begun = await startProcess({ config, credentials, version, log, onReady });
+  running = begun;
+  // From now on: what it waits for may be what the file has wrong.
   const onChange = () => {
     log.info({ file }, 'the configuration changed: starting anew with it');
-    void running.stop().finally(startAnew);
+    void begun.stop().finally(startAnew);
   };
-  watchConfig({ file, flags, config, log, onChange });
+  const unwatch = file && watchConfig({ file, flags, config, log, onChange });
+  try {
+    await begun.started;
+  } catch (error) {
+    if (unwatch) unwatch();
+    await begun.stop();
+    throw error;
+  }
 }
 
 /** The same process with the same arguments, and nothing of what it held. */
