@@ -23,9 +23,9 @@ export function normalIp(text: string): string | undefined {
     : canonical;
 }
 
-/** As `normalIp`, only of one family. */
-export function normalIpOf(family: IpFamily, text: string | undefined): string | undefined {
-  const address = text === undefined ? undefined : normalIp(text);
+/** As `normalIp`, only of one family. Some writers leave null where there is none. */
+export function normalIpOf(family: IpFamily, text: string | undefined | null): string | undefined {
+  const address = text === undefined || text === null ? undefined : normalIp(text);
   return address !== undefined && familyOf(address) === family ? address : undefined;
 }
 
@@ -40,4 +40,9 @@ export function normalCidr(text: string): string | undefined {
 function withoutLeadingZeros(text: string): string {
   if (!/^\d{1,9}(\.\d{1,9}){3}$/.test(text)) return text;
   return text.split('.').map(Number).join('.');
+}
+
+/** Whether it can stand in a TCP, UDP or SCTP header. */
+export function isPortNumber(number: number | undefined | null): number is number {
+  return Number.isInteger(number) && number! >= 1 && number! <= 65_535;
 }

@@ -1,7 +1,7 @@
 /** Which endpoints of a Service port may be used: readiness, termination, topology (P73-P82). */
 import type { Endpoint, EndpointSlice, Protocol } from '../api/types.ts';
 import type { IpFamily } from '../lib/ip.ts';
-import { normalIpOf } from './address.ts';
+import { isPortNumber, normalIpOf } from './address.ts';
 import type { NodeFacts, Target } from './types.ts';
 
 /** What one Service port asks of the slices. */
@@ -99,9 +99,9 @@ function collect(slices: readonly EndpointSlice[], query: EndpointQuery): Candid
 /** Usually one number; two while a named targetPort is being changed (P13). */
 function portNumbers(slice: EndpointSlice, query: EndpointQuery): Set<number> {
   const numbers = new Set<number>();
-  for (const { name, protocol = 'TCP', port } of slice.ports ?? []) {
-    if (name === undefined || name === null || !port) continue;
-    if (name === query.portName && protocol === query.protocol) numbers.add(port);
+  for (const { name, protocol, port } of slice.ports ?? []) {
+    if (name === undefined || name === null || !isPortNumber(port)) continue;
+    if (name === query.portName && (protocol || 'TCP') === query.protocol) numbers.add(port);
   }
   return numbers;
 }

@@ -1,7 +1,7 @@
 /** One Service and its slices to a ServicePlan. Pure; the order of slices does not matter. */
-import type { EndpointSlice, Service, ServicePort } from '../api/types.ts';
+import type { EndpointSlice, Protocol, Service } from '../api/types.ts';
 import { bitsOf, cidrContains, familyOf, formatCidr, parseCidr, type IpFamily } from '../lib/ip.ts';
-import { normalCidr, normalIpOf } from './address.ts';
+import { isPortNumber, normalCidr, normalIpOf } from './address.ts';
 import { selectEndpoints, type EndpointSets } from './endpoints.ts';
 import {
   BALANCINGS,
@@ -20,6 +20,7 @@ import {
 /** What every Service of a node is planned against. */
 export type PlanContext = { readonly node: NodeFacts; readonly options: PlanOptions };
 
+const PROTOCOLS: readonly Protocol[] = ['TCP', 'UDP', 'SCTP'];
 /** Another proxy serves what carries this label (P1). */
 export const PROXY_NAME_LABEL = 'service.kubernetes.io/service-proxy-name';
 /** Slices of headless Services carry this label (P2). */
@@ -50,8 +51,8 @@ export function planService(
     if (clusterIP === undefined) continue;
     clusterIPs.push(clusterIP);
     const localReady = new Set<string>();
-    for (const port of service.spec.ports ?? []) {
-      const { protocol = 'TCP', name: portName = '' } = port;
+    for (const port of readablePorts(service)) {
+      const { protocol, name: portName } = port;
       const sets = selectEndpoints(usable, { portName, protocol, family, node: context.node });
       for (const address of sets.localReady) localReady.add(address);
       ports.push(planPort({ service, port, family, clusterIP, sets }, context));
@@ -72,9 +73,28 @@ export function planService(
   };
 }
 
+/** A port with everything filled in. */
+type ReadablePort = {
+  readonly name: string;
+  readonly protocol: Protocol;
+  readonly port: number;
+  /** 0: none. */
+  readonly nodePort: number;
+};
+
+/** What no packet can be addressed to is left out; the other ports go on (P9). */
+function readablePorts({ spec }: Service): ReadablePort[] {
+  return (spec.ports ?? []).flatMap((given) => {
+    const protocol = PROTOCOLS.find((one) => one === (given.protocol || 'TCP'));
+    if (protocol === undefined || !isPortNumber(given.port)) return [];
+    const nodePort = isPortNumber(given.nodePort) ? given.nodePort : 0;
+    return [{ name: given.name ?? '', protocol, port: given.port, nodePort }];
+  });
+}
+
 type PortInput = {
   service: Service;
-  port: ServicePort;
+  port: ReadablePort;
   family: IpFamily;
   clusterIP: string;
   sets: EndpointSets;
@@ -83,7 +103,7 @@ type PortInput = {
 function planPort(input: PortInput, context: PlanContext): PortPlan {
   const { service, port, family, sets } = input;
   const { namespace = '', name } = service.metadata;
-  const { protocol = 'TCP', name: portName = '' } = port;
+  const { protocol, name: portName } = port;
   return {
     id: `${namespace}/${name}:${portName}/${protocol}/${family}`,
     service: `${namespace}/${name}`,
@@ -103,13 +123,13 @@ function planPort(input: PortInput, context: PlanContext): PortPlan {
 function frontendsOf(input: PortInput, context: PlanContext): Frontend[] {
   const { service, port, family, clusterIP } = input;
   const { spec } = service;
-  const { protocol = 'TCP' } = port;
+  const { protocol } = port;
   const externalPool = spec.externalTrafficPolicy === 'Local' ? 'bySource' : 'cluster';
   const make = (kind: FrontendKind, address: string, more: Partial<Frontend> = {}): Frontend => ({
     kind,
     address,
     protocol,
-    port: kind === 'nodePort' ? (port.nodePort ?? 0) : port.port,
+    port: kind === 'nodePort' ? port.nodePort : port.port,
     pool: externalPool,
     masquerade: externalPool === 'bySource' ? 'node' : 'always',
     ...more,
@@ -144,7 +164,7 @@ function clusterMasquerade(family: IpFamily, options: PlanOptions): Masquerade {
 function isForProxy(service: Service): boolean {
   if (hasLabel(service, PROXY_NAME_LABEL) || hasLabel(service, HEADLESS_LABEL)) return false;
   const { type, clusterIP } = service.spec;
-  return type !== 'ExternalName' && clusterIP !== 'None' && clusterIP !== undefined;
+  return type !== 'ExternalName' && clusterIP !== 'None' && Boolean(clusterIP);
 }
 
 function hasLabel(object: Service | EndpointSlice, label: string): boolean {
@@ -152,8 +172,8 @@ function hasLabel(object: Service | EndpointSlice, label: string): boolean {
 }
 
 function clusterIPOf(service: Service, family: IpFamily): string | undefined {
-  const { clusterIP = '', clusterIPs = [] } = service.spec;
-  for (const text of clusterIPs.length > 0 ? clusterIPs : [clusterIP]) {
+  const { clusterIP, clusterIPs } = service.spec;
+  for (const text of clusterIPs && clusterIPs.length > 0 ? clusterIPs : [clusterIP]) {
     const address = normalIpOf(family, text);
     if (address !== undefined) return address;
   }
@@ -163,7 +183,8 @@ function clusterIPOf(service: Service, family: IpFamily): string | undefined {
 function affinitySeconds(service: Service): number {
   const { sessionAffinity, sessionAffinityConfig } = service.spec;
   if (sessionAffinity !== 'ClientIP') return 0;
-  return sessionAffinityConfig?.clientIP?.timeoutSeconds ?? AFFINITY_SECONDS;
+  const seconds = sessionAffinityConfig?.clientIP?.timeoutSeconds;
+  return Number.isInteger(seconds) && seconds! > 0 ? seconds! : AFFINITY_SECONDS;
 }
 
 /** A word that nobody knows counts as none. */
@@ -209,7 +230,7 @@ function noticesOf(service: Service): Notice[] {
       message: `loadBalancerSourceRanges has no ${family} range: ${open.join(', ')} is open to every source`,
     });
   }
-  const nodePorts = service.spec.ports?.flatMap((port) => port.nodePort || []) ?? [];
+  const nodePorts = readablePorts(service).flatMap((port) => port.nodePort || []);
   if (nodePorts.length > 0) {
     const message = `loadBalancerSourceRanges does not apply to node ports: ${nodePorts.join(', ')}`;
     notices.push({ type: 'Normal', reason: 'NodePortsUnfiltered', message });
@@ -220,5 +241,5 @@ function noticesOf(service: Service): Notice[] {
 function healthCheckPort(service: Service): number | undefined {
   const { type, externalTrafficPolicy, healthCheckNodePort } = service.spec;
   if (type !== 'LoadBalancer' || externalTrafficPolicy !== 'Local') return undefined;
-  return healthCheckNodePort || undefined;
+  return isPortNumber(healthCheckNodePort) ? healthCheckNodePort : undefined;
 }
