@@ -272,7 +272,8 @@ test('[K33] slices made by hand are left alone', async () => {
 test('[K22] a node without word loses its endpoints, is tainted, and loses its pods', async () => {
   const lost = await startTestCluster({
     nodes: 2,
-    options: { nodeGraceMs: 60, defaultTolerationSeconds: 0 },
+    // Long enough for the other node's word to come in time on a busy machine.
+    options: { nodeGraceMs: 500, defaultTolerationSeconds: 0 },
   });
   const { client } = lost;
   const beat = async () => {

@@ -159,7 +159,8 @@ for (const kind of ['edge', 'layer2']) {
 
 test('a second up while one is at work is refused, and does not disturb it', async () => {
   const first = start(program, ['up', '--nodes', '1']);
-  await sleep(250);
+  const claimed = join(environment.FAIRLEAD_ROOT, 'state', 'lab');
+  await eventually('the first has begun', () => existsSync(claimed));
   const second = await fairlead('up', '--nodes', '1');
   const [code] = first.exitCode === null ? ((await once(first, 'exit')) as [number]) : [0];
   assert.equal(code, 0);
