@@ -2,6 +2,7 @@
 import { parseArgs } from 'node:util';
 
 import { messageOf, UserError } from '../lib/errors.ts';
+import { nodeLocalAddress, type NodeLocalOptions } from './node-local.ts';
 import { anyHost } from './own-addresses.ts';
 import type { PodRecords } from './zone/zones.ts';
 
@@ -20,6 +21,14 @@ export type DnsFlags = {
   readonly pages: readonly number[];
 };
 
+/** A cache on each node instead of a server of the cluster. */
+export type NodeLocalFlags = Omit<NodeLocalOptions, 'upstreams' | 'clusterDns'> & {
+  /** Empty: as the environment of a pod names it. */
+  readonly clusterDns: readonly string[];
+  /** Undefined: those of /etc/resolv.conf. */
+  readonly upstreams: readonly string[] | undefined;
+};
+
 /** A Corefile instead of the flags above. */
 export type CorefileFlags = {
   readonly corefile: string;
@@ -29,7 +38,11 @@ export type CorefileFlags = {
   readonly kubeconfig: string | undefined;
 };
 
-export type Flags = ({ readonly options: DnsFlags } | CorefileFlags) & {
+export type Flags = (
+  | { readonly options: DnsFlags }
+  | { readonly nodeLocal: NodeLocalFlags }
+  | CorefileFlags
+) & {
   /** Threads that answer over UDP; 0: the main one does. */
   readonly workers: number;
   /** Only say what the configuration is. */
@@ -41,17 +54,54 @@ export function parseFlags(args: readonly string[]): Flags {
   const values = readArgs(args.map((arg) => coreDnsNames.get(arg) ?? arg));
   const { check = false, config, kubeconfig } = values;
   const workers = numberFlag('--workers', values.workers ?? '0', 64);
+  if (values['node-local'] === true) {
+    const stray = Object.keys(values).find((name) => !nodeLocalNames.has(name));
+    if (stray !== undefined)
+      throw excluded(stray, '--node-local', 'A node-local cache has no zones');
+    return { check, workers, nodeLocal: nodeLocalOf(values) };
+  }
   if (config === undefined) return { check, workers, options: optionsOf(values) };
   const [other] = Object.keys(values).filter((name) => !beside.has(name));
   if (other !== undefined) {
-    throw new UserError(
-      'BAD_FLAG',
-      `Cannot start the DNS server: --${other} and --config exclude each other`,
-      { hint: 'What the flag says stands in the Corefile' },
-    );
+    throw excluded(other, '--config', 'What the flag says stands in the Corefile');
   }
   const port = numberFlag('--port', values.port ?? '53', 65_535);
   return { check, workers, corefile: config, port, kubeconfig };
+}
+
+function excluded(flag: string, other: string, hint: string): UserError {
+  const text = `Cannot start the DNS server: --${flag} and ${other} exclude each other`;
+  return new UserError('BAD_FLAG', text, { hint });
+}
+
+/** What may stand beside --node-local. */
+const nodeLocalNames = new Set([
+  'check',
+  'cluster-dns',
+  'domain',
+  'health-port',
+  'host',
+  'lame-duck',
+  'metrics-port',
+  'no-upstream',
+  'node-local',
+  'port',
+  'upstream',
+]);
+
+function nodeLocalOf(values: ReturnType<typeof readArgs>): NodeLocalFlags {
+  const port = (name: 'port' | 'health-port' | 'metrics-port', usual: string) =>
+    numberFlag(`--${name}`, values[name] ?? usual, 65_535);
+  return {
+    domain: values.domain ?? 'cluster.local',
+    host: values.host ?? nodeLocalAddress,
+    port: port('port', '53'),
+    clusterDns: values['cluster-dns'] ?? [],
+    upstreams: values['no-upstream'] === true ? [] : values.upstream,
+    lameDuckSeconds: numberFlag('--lame-duck', values['lame-duck'] ?? '5', 600),
+    healthPort: port('health-port', '8080'),
+    metricsPort: port('metrics-port', '9253'),
+  };
 }
 
 /** Manifests of CoreDNS use these. */
@@ -92,12 +142,14 @@ function readArgs(args: readonly string[]) {
       args: [...args],
       options: {
         check: { type: 'boolean' },
+        'cluster-dns': { type: 'string', multiple: true },
         config: { type: 'string' },
         domain: { type: 'string' },
         host: { type: 'string' },
         port: { type: 'string' },
         upstream: { type: 'string', multiple: true },
         'no-upstream': { type: 'boolean' },
+        'node-local': { type: 'boolean' },
         ttl: { type: 'string' },
         pods: { type: 'string' },
         'lame-duck': { type: 'string' },

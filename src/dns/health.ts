@@ -18,7 +18,10 @@ export type HttpPage = {
 export type Page = { readonly code: number; readonly body: string; readonly type?: string };
 
 /** Pages of one address and port; every other path is 404. */
-export async function servePages(pages: readonly HttpPage[]): Promise<Server> {
+export async function servePages(
+  pages: readonly HttpPage[],
+  { handsOver = false }: { readonly handsOver?: boolean } = {},
+): Promise<Server> {
   const { host, port, path } = pages[0]!;
   const server = createServer({ requestTimeout: 5000, keepAliveTimeout: 5000 }, listenerOf(pages));
   // Probes come one at a time; more than this is no probe.
@@ -28,7 +31,7 @@ export async function servePages(pages: readonly HttpPage[]): Promise<Server> {
     const text = `Cannot serve ${path} on "${formatHostPort(host, port)}": ${cause.message}`;
     reject(new WorldError('DNS_LISTEN', text, { cause }));
   });
-  server.listen({ host, port }, resolve);
+  server.listen({ host, port, reusePort: handsOver }, resolve);
   await promise;
   return server;
 }

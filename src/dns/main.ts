@@ -4,11 +4,19 @@ import { existsSync, readFileSync } from 'node:fs';
 import { createHttpClient, type HttpClientOptions } from '../client/http-client.ts';
 import { loadInCluster, loadKubeconfig } from '../client/kubeconfig.ts';
 import { systemClock } from '../lib/clock.ts';
+import { UserError } from '../lib/errors.ts';
 import { createLogger } from '../lib/log.ts';
 import { configurationOf } from './config/from-options.ts';
 import type { ApiSettings, Configuration } from './config/types.ts';
 import type { PodResolver } from './explain/page.ts';
-import { parseFlags, type CorefileFlags, type DnsFlags } from './flags.ts';
+import {
+  parseFlags,
+  type CorefileFlags,
+  type DnsFlags,
+  type Flags,
+  type NodeLocalFlags,
+} from './flags.ts';
+import { nodeLocalCorefile, prepareNode } from './node-local.ts';
 import { anyHost } from './own-addresses.ts';
 import { serve, type DnsServer } from './server.ts';
 import { parseResolvConf, parseSearchList, parseServer } from './upstream/servers.ts';
@@ -22,17 +30,19 @@ export async function runDns(
   const flags = parseFlags(args);
   const log = createLogger('dns', env.FAIRLEAD_LOG);
   const warn = (text: string) => log.warn(text);
-  const corefile = 'options' in flags ? undefined : await corefileOf(flags, env, warn);
+  const corefile = 'corefile' in flags ? await corefileOf(flags, env, warn) : undefined;
   const configuration =
-    'options' in flags
-      ? configurationOf(optionsFor(flags.options))
-      : corefile!.current.configuration;
+    'corefile' in flags
+      ? corefile!.current.configuration
+      : await configurationFor(flags, env, warn);
   if (flags.check) {
     const { formatConfiguration } = await import('./config/print.ts');
     console.log(formatConfiguration(configuration));
     return;
   }
-  const kubeconfig = 'options' in flags ? flags.options.kubeconfig : flags.kubeconfig;
+  const kubeconfig = kubeconfigOf(flags);
+  const handsOver = 'nodeLocal' in flags;
+  if (handsOver) await prepareNode(flags.nodeLocal.host, log);
   const server = await serve(configuration, {
     ...more,
     clientFor: async (api) => {
@@ -42,12 +52,28 @@ export async function runDns(
     log,
     hostSearch: parseSearchList(readResolvConf()),
     workers: flags.workers,
+    handsOver,
   });
   if (corefile !== undefined) {
     const { startReloading } = await import('./reload.ts');
     startReloading({ ...corefile, server, clock: systemClock, random: Math.random, log });
   }
   stopOnSignal(server, lameDuckMsOf(configuration), () => log.info('stopped'));
+}
+
+function kubeconfigOf(flags: Flags): string | undefined {
+  if ('options' in flags) return flags.options.kubeconfig;
+  return 'corefile' in flags ? flags.kubeconfig : undefined;
+}
+
+/** What the flags say by themselves. */
+async function configurationFor(
+  flags: Exclude<Flags, CorefileFlags>,
+  env: NodeJS.ProcessEnv,
+  warn: (text: string) => void,
+): Promise<Configuration> {
+  if ('options' in flags) return configurationOf(optionsFor(flags.options));
+  return nodeLocalConfiguration(flags.nodeLocal, env, warn);
 }
 
 /** A server that is told everything by flags starts without the parser. */
@@ -59,6 +85,29 @@ async function corefileOf(
   const { readCorefile } = await import('./config/corefile.ts');
   const read = () => readCorefile(flags.corefile, { env, warn, port: flags.port });
   return { read, current: read() };
+}
+
+async function nodeLocalConfiguration(
+  flags: NodeLocalFlags,
+  env: NodeJS.ProcessEnv,
+  warn: (text: string) => void,
+): Promise<Configuration> {
+  const { parseCorefile } = await import('./config/corefile.ts');
+  const clusterDns = flags.clusterDns.length > 0 ? flags.clusterDns : clusterDnsIn(env);
+  const upstreams = flags.upstreams ?? parseResolvConf(readResolvConf());
+  const text = nodeLocalCorefile({ ...flags, clusterDns, upstreams });
+  return parseCorefile(text, '--node-local', { env, warn, port: flags.port });
+}
+
+/** A pod of kube-system is told where the Services of its namespace are. */
+function clusterDnsIn(env: NodeJS.ProcessEnv): readonly string[] {
+  const found = env.KUBE_DNS_UPSTREAM_SERVICE_HOST ?? env.KUBE_DNS_SERVICE_HOST;
+  if (found !== undefined) return [found];
+  throw new UserError(
+    'BAD_FLAG',
+    'Cannot start the node-local cache: neither --cluster-dns nor KUBE_DNS_SERVICE_HOST says where the DNS of the cluster is',
+    { hint: 'Name the ClusterIP of its Service: --cluster-dns 10.96.0.10' },
+  );
 }
 
 function optionsFor(flags: DnsFlags) {

@@ -9,6 +9,7 @@ import { servePages, type HttpPage, type Page } from './health.ts';
 
 export type PageSources = {
   readonly counters: DnsCounters;
+  readonly handsOver: boolean;
   /** The names of the stages that are not ready; undefined while the server stops. */
   readonly notReady: () => readonly string[] | undefined;
   /** The page that explains answers of these blocks. */
@@ -34,7 +35,7 @@ export class Pages {
     for (const [at, pages] of wanted) {
       const known = this.#open.get(at);
       if (known !== undefined) known.pages.splice(0, Infinity, ...pages);
-      else this.#open.set(at, { server: await servePages(pages), pages });
+      else this.#open.set(at, { server: await servePages(pages, this.#sources), pages });
     }
     for (const at of [...this.#open.keys()].filter((known) => !wanted.has(known))) this.#close(at);
   }

@@ -38,6 +38,8 @@ export type Surroundings = {
   readonly podResolver?: PodResolver;
   /** Threads that answer over UDP; 0: this one does. */
   readonly workers?: number;
+  /** Another process may serve the same sockets and take over when this one stops. */
+  readonly handsOver?: boolean;
 };
 
 export type DnsServer = {
@@ -68,9 +70,18 @@ export async function serve(
   surroundings: Surroundings & { readonly clientFor: World['clientFor'] },
 ): Promise<DnsServer> {
   const { clientFor, log, clock = systemClock, random = Math.random } = surroundings;
-  const { print = printLine, hostSearch = [], workers = 0 } = surroundings;
+  const { print = printLine, hostSearch = [], workers = 0, handsOver = false } = surroundings;
   const counters = new DnsCounters();
-  const world: World = { clientFor, counters, clock, random, log, print, hostSearch };
+  const world: World = {
+    clientFor,
+    counters,
+    clock,
+    random,
+    log,
+    print,
+    hostSearch,
+    handsOver,
+  };
   const life = new Life(world, workers, surroundings.podResolver);
   try {
     await life.begin(configuration);
@@ -95,6 +106,7 @@ class Life {
     this.sockets = new Sockets(world, workers);
     this.#pages = new Pages({
       counters: world.counters,
+      handsOver: world.handsOver === true,
       notReady: () => (this.stopping ? undefined : this.notReady()),
       explain: (blocks) => explainer(blocks, this, podResolver),
     });

@@ -192,10 +192,11 @@ async function listenAt(served: readonly Served[], how: How): Promise<Opened> {
 /** UDP and TCP on the same port, which the kernel chooses for one of them if it is 0. */
 async function listenBoth({ host, port }: HostPort, how: How, triesLeft = 5): Promise<Opened> {
   const { handle, plain, world } = how;
+  const { handsOver = false } = world;
   const fast = fastPathOf(plain, world);
   const udp = await listenUdpHow({ host, port }, how, fast);
   try {
-    const tcp = await listenTcp({ host, port: udp.port }, handle, world.clock, fast);
+    const tcp = await listenTcp({ host, port: udp.port, handsOver }, handle, world.clock, fast);
     return { port: udp.port, listeners: [udp, tcp], fast };
   } catch (error) {
     await udp.close();
@@ -207,10 +208,10 @@ async function listenBoth({ host, port }: HostPort, how: How, triesLeft = 5): Pr
 
 async function listenUdpHow(
   at: HostPort,
-  { handle, plain: kept, world: { counters }, workers }: How,
+  { handle, plain: kept, world: { counters, handsOver = false }, workers }: How,
   fast: FastPath,
 ): Promise<Listener> {
-  if (workers === 0) return listenUdp(at, handle, fast);
+  if (workers === 0) return listenUdp({ ...at, handsOver }, handle, fast);
   const { listenUdpInWorkers } = await import('./workers/udp-workers.ts');
   return listenUdpInWorkers({ ...at, workers, handle, counters, kept });
 }

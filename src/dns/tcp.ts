@@ -10,12 +10,12 @@ import { bytesOf, type Bytes } from './kept/raw-query.ts';
 import { dnsLimits } from './limits.ts';
 import type { LongReply } from './respond.ts';
 import type { Sender } from './stage.ts';
-import type { Handle, Listener } from './udp.ts';
+import type { Handle, ListenAt, Listener } from './udp.ts';
 import { messageBytesMax } from './wire/message.ts';
 
 /** Binds and answers from then on. */
 export async function listenTcp(
-  { host, port }: { readonly host: string; readonly port: number },
+  { host, port, handsOver = false }: ListenAt,
   handle: Handle,
   clock: Clock,
   fast?: FastPath,
@@ -46,14 +46,14 @@ export async function listenTcp(
     const text = `Cannot listen on TCP "${target}": ${cause.message}`;
     reject(new WorldError('DNS_LISTEN', text, { cause }));
   });
-  server.listen({ host, port, backlog: 1024 }, resolve);
+  server.listen({ host, port, backlog: 1024, reusePort: handsOver }, resolve);
   await promise;
   const address = server.address();
   return {
     port: typeof address === 'object' && address !== null ? address.port : port,
     close: async () => {
       const closed = new Promise<void>((done) => server.close(() => done()));
-      for (const connection of open) connection.endWhenIdle();
+      for (const connection of open) connection.endWhenIdle({ answersFirst: handsOver });
       const cancel = clock.after(dnsLimits.drainMs, () => {
         for (const connection of open) connection.destroy();
       });
@@ -115,9 +115,11 @@ export class Connection {
     this.#cancelTimer();
   }
 
-  endWhenIdle(): void {
+  /** `answersFirst`: whoever connected just now has a question under way, and gets its answer. */
+  endWhenIdle({ answersFirst = false } = {}): void {
     this.#ending = true;
-    if (this.#state === 'reading') this.#finish();
+    const isNew = this.#answeredAtMs === undefined;
+    if (this.#state === 'reading' && !(answersFirst && isNew)) this.#finish();
   }
 
   destroy(): void {

@@ -24,18 +24,22 @@ export type Listener = {
   renew?(settings: TlsListenSettings): void;
 };
 
+export type ListenAt = {
+  readonly host: string;
+  readonly port: number;
+  /** Another process of this user may listen there too, and takes over when this one ends. */
+  readonly handsOver?: boolean;
+};
+
 /** A burst of questions waits here while the process does something else. */
 const receiveBufferBytes = 1024 * 1024;
 /** After so many full batches the loop turns: others wait too. */
 const roundsMax = 4;
 
 /** Binds and answers from then on. `host` is an address; `::` takes both families. */
-export async function listenUdp(
-  at: { readonly host: string; readonly port: number },
-  handle: Handle,
-  fast?: FastPath,
-): Promise<Listener> {
-  return new UdpListener(openBatch({ ...at, reusePort: false }), handle, fast);
+export async function listenUdp(at: ListenAt, handle: Handle, fast?: FastPath): Promise<Listener> {
+  const { handsOver = false } = at;
+  return new UdpListener(openBatch({ ...at, reusePort: handsOver }), { handle, fast, handsOver });
 }
 
 /** `reusePort`: beside other sockets on the same port. */
@@ -66,12 +70,21 @@ class UdpListener implements Listener {
   /** Replies that take time. */
   readonly #open = new Set<Promise<void>>();
   #closed = false;
+  readonly #handsOver: boolean;
 
-  constructor(batch: UdpBatch, handle: Handle, fast: FastPath | undefined) {
+  constructor(
+    batch: UdpBatch,
+    how: {
+      readonly handle: Handle;
+      readonly fast: FastPath | undefined;
+      readonly handsOver: boolean;
+    },
+  ) {
     this.port = batch.port;
     this.#batch = batch;
-    this.#handle = handle;
-    this.#fast = fast;
+    this.#handle = how.handle;
+    this.#fast = how.fast;
+    this.#handsOver = how.handsOver;
     this.#input = bytesOf(batch.input);
     this.#out = { ...bytesOf(batch.output), at: 0, room: 0, roomMax: datagramBytesMax };
     this.#stopPolling = onReadableAtOnce(batch.fd, () => this.#answerAll());
@@ -124,8 +137,19 @@ class UdpListener implements Listener {
     }
   }
 
+  /** Whoever asks from now on asks the next process; who asked before is answered here. */
+  #retire(): void {
+    const batch = this.#batch;
+    batch.retire();
+    for (let count = batch.receive(); count > 0; count = batch.receive()) {
+      for (let slot = 0; slot < count; slot += 1) this.#answer(slot);
+      batch.flush();
+    }
+  }
+
   /** Each reply takes a limited time. */
   async close(): Promise<void> {
+    if (this.#handsOver) this.#retire();
     await Promise.all(this.#open);
     this.#closed = true;
     this.#stopPolling();

@@ -7,6 +7,8 @@ import type { DnsCounters } from './counters.ts';
 import type { Name } from './wire/name.ts';
 
 export type World = {
+  /** Another process of this user may have the same sockets. */
+  readonly handsOver?: boolean;
   readonly clientFor: (api: ApiSettings) => Client | Promise<Client>;
   readonly counters: DnsCounters;
   readonly clock: Clock;

@@ -1,7 +1,7 @@
 /** A cluster in memory, its real API, the real DNS server in front, and a client that is not ours. */
 import { execFile, execFileSync } from 'node:child_process';
 import { createSocket } from 'node:dgram';
-import { connect, createServer } from 'node:net';
+import { connect, createServer, type Socket } from 'node:net';
 import { promisify } from 'node:util';
 
 import * as packet from 'dns-packet';
@@ -266,7 +266,10 @@ export async function startUpstream(
   });
   await new Promise<void>((resolve) => udp.bind(0, host, resolve));
   const { port } = udp.address();
+  const connections = new Set<Socket>();
   const tcp = createServer((socket) => {
+    connections.add(socket);
+    socket.on('close', () => connections.delete(socket));
     socket.on('error', () => socket.destroy());
     socket.on('data', (chunk: Buffer) => {
       const reply = replyTo(chunk.subarray(2), 'tcp');
@@ -281,6 +284,7 @@ export async function startUpstream(
     close: () => {
       udp.close();
       tcp.close();
+      for (const socket of connections) socket.destroy();
     },
   };
 }

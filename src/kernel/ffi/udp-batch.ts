@@ -3,7 +3,13 @@ import koffi from 'koffi';
 
 import { formatIp } from '../../lib/ip.ts';
 import { ERRNO, libcRaw } from './libc.ts';
-import { closeSocket, openUdpSocket, sharePort, sockaddrBytes } from './udp-socket.ts';
+import {
+  closeSocket,
+  openUdpSocket,
+  retireSocket,
+  sharePort,
+  sockaddrBytes,
+} from './udp-socket.ts';
 import type { UdpOptions } from './udp-socket.ts';
 
 const MSG_DONTWAIT = 0x40;
@@ -59,6 +65,7 @@ export class UdpBatch {
   readonly #received = vector(batchMax);
   readonly #replies = vector(batchMax + 1);
   readonly #wildcard: boolean;
+  readonly #host: string;
   #receivedCount = batchMax;
   #replyCount = 0;
 
@@ -68,6 +75,7 @@ export class UdpBatch {
     this.fd = fd;
     this.port = port;
     this.#wildcard = wildcard;
+    this.#host = options.host;
     for (let slot = 0; slot < batchMax; slot += 1) {
       this.#point(this.#received, slot, this.input, slot * slotBytes);
       this.#point(this.#replies, slot, this.output, slot * slotBytes);
@@ -90,6 +98,11 @@ export class UdpBatch {
   /** Lets other sockets of this user bind the same port from now on. */
   share(): void {
     sharePort(this.fd);
+  }
+
+  /** From now on datagrams go to the other sockets on the port; what waits here can still be taken in. */
+  retire(): void {
+    retireSocket(this.fd, this.#host);
   }
 
   /** Takes in what waits, at most `batchMax`, in place of the datagrams before; 0: nothing waits. */

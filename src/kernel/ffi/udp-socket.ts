@@ -20,6 +20,7 @@ const rawSocket = libcRaw('socket', 'int', ['int', 'int', 'int']);
 const rawBind = libcRaw('bind', 'int', ['int', 'void *', 'uint']);
 const rawGetsockname = libcRaw('getsockname', 'int', ['int', 'void *', 'void *']);
 const rawSetsockopt = libcRaw('setsockopt', 'int', ['int', 'int', 'int', 'void *', 'uint']);
+const rawConnect = libcRaw('connect', 'int', ['int', 'void *', 'uint']);
 const rawClose = libcRaw('close', 'int', ['int']);
 
 /** `struct sockaddr_in6` (include/uapi/linux/in6.h); the one of IPv4 is shorter. */
@@ -67,6 +68,19 @@ export function openUdpSocket(options: UdpOptions): UdpSocket {
 /** Lets later sockets of this user bind the same port. One that binds first without it has it alone. */
 export function sharePort(fd: number): void {
   setOption(fd, SOL_SOCKET, SO_REUSEPORT, 1);
+}
+
+/** The discard service (RFC 863): nobody sends from there. */
+const discardPort = 9;
+
+/**
+ * Takes a socket out of those that share its port: connected to a peer that says nothing, it is chosen
+ * for no other one's datagrams (net/core/sock_reuseport.c), and what waits in it stays. It can send on.
+ */
+export function retireSocket(fd: number, host: string): void {
+  const peer = host === '0.0.0.0' ? '127.0.0.1' : host === '::' ? '::1' : host;
+  const address = encodeSockaddr(peer, discardPort);
+  check('connect', rawConnect(fd, address, address.length), 'retire a UDP socket');
 }
 
 export function closeSocket(fd: number): void {
