@@ -10,7 +10,8 @@ export async function logs(
 ): Promise<void> {
   const paths = labPaths(options.name);
   const config = readLab(paths);
-  const known = ['server', ...config.nodes.map((node) => node.name)];
+  const fakes = config.fakes === undefined ? [] : ['fakes'];
+  const known = ['server', ...fakes, ...config.nodes.map((node) => node.name)];
   const file = logFile(paths, component);
   if (!known.includes(component) || !existsSync(file)) {
     throw new UserError(

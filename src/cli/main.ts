@@ -1,6 +1,6 @@
 /**
  * The `fairlead` command. Each command is a file beside this one, loaded when it is asked for;
- * the components that a lab starts (server, agent, dns, echo-host) skip the argument parser.
+ * the components that a lab starts (server, agent, fakes, dns, echo-host) skip the argument parser.
  */
 const [name = '', ...args] = process.argv.slice(2);
 
@@ -8,6 +8,7 @@ const [name = '', ...args] = process.argv.slice(2);
 const components: Record<string, () => Promise<{ run: (args: string[]) => Promise<void> }>> = {
   server: () => import('./server.ts'),
   agent: () => import('./agent.ts'),
+  fakes: () => import('./fakes.ts'),
   dns: () => import('./dns.ts'),
   'echo-host': () => import('./echo-host.ts'),
   'demo-client': () => import('./demo-client.ts'),

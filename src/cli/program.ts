@@ -52,6 +52,9 @@ export function createProgram(): Command {
       'port of the API on loopback (default: the first free from 6443)',
       portNumber,
     )
+    .option('--fake-nodes <count>', 'nodes in the API alone, to see a large cluster', wholeNumber)
+    .option('--fake-pods <count>', 'pods on them', wholeNumber)
+    .option('--fake-services <count>', 'Services of these pods (default: one for 50)', wholeNumber)
     .option('--json', 'print what there is as JSON')
     .action(async (options, command: Command) =>
       (await import('./up.ts')).up(options, (name) => command.getOptionValueSource(name) === 'cli'),

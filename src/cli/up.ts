@@ -1,6 +1,7 @@
 import { upWithoutRoot } from '../lab/rights.ts';
+import { UserError } from '../lib/errors.ts';
 import { up as bringUp, type UpResult } from '../lab/up.ts';
-import type { IpFamilyChoice, LabConfig, LoadBalancerChoice } from '../lab/config.ts';
+import type { IpFamilyChoice, LabConfig, LabRequest, LoadBalancerChoice } from '../lab/config.ts';
 import type { Step } from '../lab/progress.ts';
 
 export type UpOptions = {
@@ -12,6 +13,9 @@ export type UpOptions = {
   loadBalancer: LoadBalancerChoice;
   loadBalancerCidr?: string[];
   apiPort?: number;
+  fakeNodes?: number;
+  fakePods?: number;
+  fakeServices?: number;
   json?: boolean;
 };
 
@@ -34,6 +38,7 @@ export async function up(
         ? {}
         : { loadBalancerCidrs: options.loadBalancerCidr }),
       ...(options.apiPort === undefined ? {} : { apiPort: options.apiPort }),
+      ...fakesOf(options),
     },
     (step) => say(stepText(step)),
   );
@@ -61,6 +66,9 @@ function flagsPassedOver(
     loadBalancer: lab.balancer?.kind ?? 'none',
     loadBalancerCidr: lab.balancer?.cidrs,
     apiPort: lab.apiPort,
+    fakeNodes: lab.fakes?.nodes ?? 0,
+    fakePods: lab.fakes?.pods ?? 0,
+    fakeServices: lab.fakes?.services ?? 0,
   };
   return (Object.keys(has) as (keyof UpOptions)[])
     .filter((name) => isGiven(name) && String(options[name]) !== String(has[name]))
@@ -68,6 +76,22 @@ function flagsPassedOver(
       (name) =>
         `--${name.replaceAll(/[A-Z]/g, (c) => `-${c.toLowerCase()}`)} ${String(options[name])}`,
     );
+}
+
+function fakesOf({ fakeNodes, fakePods, fakeServices }: UpOptions): Pick<LabRequest, 'fakes'> {
+  if (fakeNodes === undefined) {
+    if (fakePods === undefined && fakeServices === undefined) return {};
+    throw new UserError('BAD_FLAG', 'Cannot make fake pods: there are no fake nodes for them', {
+      hint: 'Add --fake-nodes <count>',
+    });
+  }
+  return {
+    fakes: {
+      nodes: fakeNodes,
+      ...(fakePods === undefined ? {} : { pods: fakePods }),
+      ...(fakeServices === undefined ? {} : { services: fakeServices }),
+    },
+  };
 }
 
 function stepText(step: Step): string {

@@ -103,6 +103,33 @@ test('a long list comes page by page', async () => {
   assert.equal(items.filter((item) => item.metadata.name.startsWith('page-')).length, 1100);
 });
 
+test('a list whose pages expire, so much changes meanwhile, comes in one piece', async () => {
+  const asked: string[] = [];
+  const edge = http2.createSecureServer(serving);
+  edge.on('stream', (stream: http2.ServerHttp2Stream, headers) => {
+    const query = new URL(headers[':path'] ?? '', 'https://edge').searchParams;
+    asked.push(query.has('continue') ? 'next' : query.has('limit') ? 'page' : 'all');
+    stream.respond({ ':status': query.has('continue') ? 410 : 200 });
+    if (query.has('continue')) {
+      const status = { kind: 'Status', status: 'Failure', code: 410, reason: 'Expired' };
+      stream.end(JSON.stringify({ ...status, message: 'the token is too old' }));
+      return;
+    }
+    const metadata = { resourceVersion: '7', ...(query.has('limit') ? { continue: 'x' } : {}) };
+    stream.end(JSON.stringify({ metadata, items: [config('a'), config('b')] }));
+  });
+  await once(edge.listen(0, '127.0.0.1'), 'listening');
+  const { port: edgePort } = edge.address() as AddressInfo;
+  using told = createHttpClient({ server: `https://127.0.0.1:${edgePort}`, ca: ca.cert });
+  const { items, resourceVersion } = await told.list<ConfigMap>(resources.configmaps);
+  assert.deepEqual(asked, ['page', 'next', 'all']);
+  assert.deepEqual(
+    [items.map(({ metadata }) => metadata.name), resourceVersion],
+    [['a', 'b'], '7'],
+  );
+  edge.close();
+});
+
 test('a watch tells changes after its version, and ends with its signal', async () => {
   const { resourceVersion } = await client.list(resources.configmaps);
   const abort = new AbortController();

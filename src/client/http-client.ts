@@ -130,27 +130,46 @@ function pageItems(items: number, bytes: number): number {
 
 type ListBody<T> = { metadata?: { resourceVersion?: string; continue?: string }; items?: T[] };
 
-/** Reads page after page, so that neither side holds one huge body. */
+type ListAllOptions<T> = ListOptions & { trim?: (object: T) => T };
+
+/**
+ * Reads page after page, so that neither side holds one huge body. Where so much changes that the
+ * server forgets the list before its last page is read, it is read in one piece, as client-go does.
+ */
 async function listAll<T>(
   send: <B>(request: Request) => Promise<B>,
   resource: Resource,
-  { trim, ...options }: ListOptions & { trim?: (object: T) => T },
+  options: ListAllOptions<T>,
+): Promise<List<T>> {
+  try {
+    return await listPages(send, resource, options, limits.listPageItemsFirst);
+  } catch (error) {
+    if (!(error instanceof ApiError) || error.code !== 410) throw error;
+    return await listPages(send, resource, options, undefined);
+  }
+}
+
+async function listPages<T>(
+  send: <B>(request: Request) => Promise<B>,
+  resource: Resource,
+  { trim, ...options }: ListAllOptions<T>,
+  first: number | undefined,
 ): Promise<List<T>> {
   const items: T[] = [];
   let next: string | undefined;
   let resourceVersion: string;
-  let limit: number = limits.listPageItemsFirst;
+  let limit = first;
   do {
     let bytes = 0;
     const page: ListBody<T> = await send<ListBody<T>>({
       method: 'GET',
       path: pathOf(resource, namespaceOnly(options.namespace)),
-      query: { ...selection(options), limit: String(limit), continue: next },
+      query: { ...selection(options), limit: limit?.toString(), continue: next },
       onBody: (length) => (bytes = length),
     });
     const found = page.items ?? [];
     for (const item of found) items.push(trim === undefined ? item : trim(item));
-    limit = pageItems(found.length, bytes);
+    if (limit !== undefined) limit = pageItems(found.length, bytes);
     resourceVersion = page.metadata?.resourceVersion ?? '';
     next = page.metadata?.continue;
   } while (next !== undefined && next !== '');

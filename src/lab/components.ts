@@ -10,6 +10,11 @@ export function startServer(paths: LabPaths): void {
   startComponent(paths, 'server', ['server'], handedApiPort() === undefined ? [] : [apiListenerFd]);
 }
 
+/** Whoever stands for the nodes that are none, in the host's network. */
+export function startFakes(paths: LabPaths): void {
+  startComponent(paths, 'fakes', ['fakes']);
+}
+
 /** Node agent and service proxy, in the node's network. */
 export function startAgent(paths: LabPaths, node: LabNode): void {
   within(nodeNamespaces(paths, node.name), () =>

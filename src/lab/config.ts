@@ -12,6 +12,7 @@ import {
   type Cidr,
   type IpFamily,
 } from '../lib/ip.ts';
+import { planFakes, type Fakes } from './fake-objects.ts';
 import { labRoots } from './paths.ts';
 import {
   checkHost,
@@ -38,6 +39,8 @@ export type LabRequest = {
   /** Default: edge. */
   readonly loadBalancer?: LoadBalancerChoice;
   readonly loadBalancerCidrs?: readonly string[];
+  /** Nodes and pods in the API alone, to see what a large cluster costs. */
+  readonly fakes?: { readonly nodes: number; readonly pods?: number; readonly services?: number };
 };
 
 export type LabNode = {
@@ -68,6 +71,7 @@ export type LabConfig = {
   readonly nodes: readonly LabNode[];
   /** Absent: LoadBalancer Services get no address. */
   readonly balancer?: LabBalancer;
+  readonly fakes?: Fakes;
 };
 
 export type LabBalancer = {
@@ -98,6 +102,14 @@ export const apiPortInLab = 6443;
  * often. Shorter than a real cluster's 40 s, since people wait for it here.
  */
 export const nodeGraceSeconds = 12;
+
+/** Leases of fake nodes that are renewed in a second: a real cluster of 5,000 has 500 a second. */
+const fakeRenewalsPerSecond = 50;
+
+/** The same for a lab with fake nodes, whose one process renews all their Leases. */
+export function fakeGraceSeconds({ nodes }: Fakes): number {
+  return Math.max(nodeGraceSeconds, Math.ceil((3 * nodes) / fakeRenewalsPerSecond));
+}
 
 const nodesMax = 100;
 const labsMax = 100;
@@ -150,7 +162,20 @@ export function planLab(request: LabRequest, host: HostFacts, apiPort: number): 
     apiPort,
     nodes,
     ...planBalancer(request, chosen, index),
+    ...planFakesFor(request),
   };
+}
+
+function planFakesFor({ name, ipFamily, fakes }: LabRequest): { fakes?: Fakes } {
+  if (fakes === undefined) return {};
+  if (ipFamily === 'ipv6') {
+    throw new UserError(
+      'BAD_FLAG',
+      `Cannot bring up lab "${name}": --fake-nodes have IPv4 addresses, and --ip-family is ipv6`,
+      { hint: 'Ask for --ip-family dual' },
+    );
+  }
+  return { fakes: planFakes(fakes) };
 }
 
 function planBalancer(

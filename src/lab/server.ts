@@ -8,7 +8,7 @@ import { createLogger } from '../lib/log.ts';
 import { parseCidr } from '../lib/ip.ts';
 import { openSqliteStore } from '../store/sqlite.ts';
 import { watchForBalancer } from './balancer.ts';
-import { apiPortInLab, nodeGraceSeconds, type LabConfig } from './config.ts';
+import { apiPortInLab, fakeGraceSeconds, nodeGraceSeconds, type LabConfig } from './config.ts';
 import { keyFiles } from './keys.ts';
 import { ensureObject } from './manifests.ts';
 import { hostNameServers, startNameRelay } from './name-relay.ts';
@@ -55,7 +55,8 @@ export async function runServer(paths: LabPaths): Promise<void> {
         cidr,
         nodePrefixLength: podPrefixLength[parseCidr(cidr)!.family],
       })),
-      nodeGraceMs: nodeGraceSeconds * 1000,
+      nodeGraceMs:
+        1000 * (lab.fakes === undefined ? nodeGraceSeconds : fakeGraceSeconds(lab.fakes)),
       defaultTolerationSeconds,
     },
   });

@@ -51,6 +51,10 @@ export async function labStatus(lab: LabConfig, paths: LabPaths): Promise<LabSta
     ready: undefined,
     addresses: [`127.0.0.1:${lab.apiPort}`],
   });
+  const fakes =
+    lab.fakes === undefined
+      ? []
+      : [componentOf(paths, 'fakes', { on: true, ready: undefined, addresses: [] })];
   const nodes = lab.nodes.map((node) => {
     const object = answer.nodes.find((entry) => entry.metadata.name === node.name);
     const on = isPoweredOn(node, paths);
@@ -62,16 +66,19 @@ export async function labStatus(lab: LabConfig, paths: LabPaths): Promise<LabSta
   });
   const { supervisor } = findComponent(paths, 'server');
   const pids = new Set(
-    [server.pid, supervisor, ...lab.nodes.flatMap((node) => processesOfNode(node, paths))].filter(
-      (pid) => pid !== undefined,
-    ),
+    [
+      server.pid,
+      supervisor,
+      ...fakes.map(({ pid }) => pid),
+      ...lab.nodes.flatMap((node) => processesOfNode(node, paths)),
+    ].filter((pid) => pid !== undefined),
   );
   return {
     name: lab.name,
     api: `https://127.0.0.1:${lab.apiPort}`,
     apiProblem: answer.problem,
     kubeconfig: kubeconfigFile(paths),
-    components: [server, ...nodes],
+    components: [server, ...fakes, ...nodes],
     pods: { total: answer.pods.length, ready: answer.pods.filter(podIsReady).length },
     ...(lab.balancer === undefined
       ? {}

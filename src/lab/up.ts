@@ -9,7 +9,7 @@ import { writeKeys } from './keys.ts';
 import { createNode, createSwitch, hostLinks, hostRoutes } from './network.ts';
 import { kubeconfigFile, labPaths, labRoots, nodeNamespaces, type LabPaths } from './paths.ts';
 import { chooseApiPort, requireLabPort, requirePort } from './ports.ts';
-import { startAgent, startServer } from './components.ts';
+import { startAgent, startFakes, startServer } from './components.ts';
 import { Progress, type Step } from './progress.ts';
 import { askDns, waitForApi, waitForNodes } from './readiness.ts';
 import { handedApiPort } from './rights.ts';
@@ -120,6 +120,11 @@ async function build(
     lab.nodes.length === 1 ? 'node is ready' : `${lab.nodes.length} nodes are ready`,
     () => waitForNodes(lab, paths, signal),
   );
+  const { fakes } = lab;
+  if (fakes !== undefined) {
+    // It fills the cluster while one works with it already.
+    await progress.step(`start ${fakes.nodes} fake nodes`, () => startFakes(paths));
+  }
   await progress.step(`DNS answers at ${formatHostPort(lab.clusterDns[0]!, 53)}`, () =>
     askDns(lab, signal),
   );
@@ -136,6 +141,9 @@ async function repair(paths: LabPaths, progress: Progress): Promise<UpResult> {
   }
   const dead = (component: string) => findComponent(paths, component).supervisor === undefined;
   if (dead('server')) await progress.step('start the server again', () => startServer(paths));
+  if (lab.fakes !== undefined && dead('fakes')) {
+    await progress.step('start the fake nodes again', () => startFakes(paths));
+  }
   for (const node of lab.nodes) {
     if (existsSync(nodeNamespaces(paths, node.name).net) && dead(node.name))
       await progress.step(`start the agent of ${node.name} again`, () => startAgent(paths, node));
