@@ -1,6 +1,7 @@
 /** The commands a person types, their help and how a failure is shown. */
 import { Argument, Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { messageOf, NotSupported, UserError, WorldError } from '../lib/errors.ts';
+import { defineDns } from './dns-command.ts';
 import { defineProxy } from './proxy-command.ts';
 import { version } from './version.ts';
 
@@ -114,6 +115,7 @@ export function createProgram(): Command {
   }
 
   defineProxy(program.command('proxy'));
+  defineDns(program.command('dns'));
 
   program
     .command('dns-explain <name>')

@@ -49,11 +49,14 @@ export async function makeBlock(settings: ServerBlock, world: World): Promise<Bl
   const outside = outsideStages(settings, world);
   const kubernetes = plugins.kubernetes && (await makeKubernetes(plugins.kubernetes, sites, world));
   // What nobody else can know does not exist.
-  if (outside.length === 0) kubernetes?.isLast();
+  if (outside.length === 0 && plugins.whoami === undefined) kubernetes?.isLast();
   const before = await outerStages(plugins, kubernetes, world);
   const local = await localStages(plugins, kubernetes, world);
   const inner = [...local, ...(kubernetes ? [kubernetes] : [])];
   const stages = [...before, ...cached(inner, outside, settings, world)];
+  if (plugins.whoami !== undefined) {
+    stages.push((await import('./plugins/chaos.ts')).whoamiStage());
+  }
   return {
     settings,
     stages,
@@ -69,11 +72,12 @@ async function outerStages(
   kubernetes: KubernetesStage | undefined,
   world: World,
 ): Promise<Stage[]> {
-  const { acl, autopath, errors, loadbalance, log, rewrite } = plugins;
+  const { acl, autopath, chaos, errors, loadbalance, log, rewrite } = plugins;
   const stages: Stage[] = [];
   if (errors !== undefined) stages.push(errorsStage(errors, world));
   // What few servers have is loaded when one has it.
   if (log !== undefined) stages.push((await import('./plugins/log.ts')).logStage(log, world));
+  if (chaos !== undefined) stages.push((await import('./plugins/chaos.ts')).chaosStage(chaos));
   if (loadbalance !== undefined) stages.push(await balanceStage(loadbalance, world));
   if (rewrite !== undefined) {
     stages.push((await import('./plugins/rewrite.ts')).rewriteStage(rewrite));

@@ -1,4 +1,6 @@
 /** The command line of `fairlead dns`. */
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 
 import { messageOf, UserError } from '../lib/errors.ts';
@@ -13,6 +15,8 @@ export type DnsFlags = {
   readonly port: number;
   /** Undefined: those of /etc/resolv.conf. */
   readonly upstreams: readonly string[] | undefined;
+  /** Domains with servers of their own, as `domain` and `servers`. */
+  readonly stubDomains: readonly StubDomain[];
   readonly ttlSeconds: number;
   readonly podRecords: PodRecords;
   readonly lameDuckMs: number;
@@ -28,6 +32,8 @@ export type NodeLocalFlags = Omit<NodeLocalOptions, 'upstreams' | 'clusterDns'> 
   /** Undefined: those of /etc/resolv.conf. */
   readonly upstreams: readonly string[] | undefined;
 };
+
+export type StubDomain = { readonly domain: string; readonly servers: readonly string[] };
 
 /** A Corefile instead of the flags above. */
 export type CorefileFlags = {
@@ -119,12 +125,14 @@ function optionsOf(values: ReturnType<typeof readArgs>): DnsFlags {
   if (podRecords !== 'disabled' && podRecords !== 'insecure' && podRecords !== 'verified') {
     throw badFlag('--pods', podRecords, 'disabled, insecure or verified');
   }
+  const kubeDns = readKubeDns(values['config-dir']);
   const pages = { 'health-port': '8080', 'ready-port': '8181', 'metrics-port': '9153' } as const;
   return {
     domain: values.domain ?? 'cluster.local',
     host: values.host ?? anyHost(),
     port: numberFlag('--port', values.port ?? '53', 65_535),
-    upstreams: values['no-upstream'] === true ? [] : values.upstream,
+    upstreams: values['no-upstream'] === true ? [] : (values.upstream ?? kubeDns.upstreams),
+    stubDomains: [...kubeDns.stubDomains, ...(values['stub-domain'] ?? []).map(stubDomainOf)],
     ttlSeconds: numberFlag('--ttl', values.ttl ?? '30', 3600),
     podRecords,
     lameDuckMs: numberFlag('--lame-duck', values['lame-duck'] ?? '5', 600) * 1000,
@@ -144,6 +152,8 @@ function readArgs(args: readonly string[]) {
         check: { type: 'boolean' },
         'cluster-dns': { type: 'string', multiple: true },
         config: { type: 'string' },
+        'config-dir': { type: 'string' },
+        'stub-domain': { type: 'string', multiple: true },
         domain: { type: 'string' },
         host: { type: 'string' },
         port: { type: 'string' },
@@ -175,4 +185,57 @@ function numberFlag(flag: string, text: string, max: number): number {
 function badFlag(flag: string, found: string, wanted: string): UserError {
   const text = `Cannot start the DNS server: ${flag} is "${found}", it must be ${wanted}`;
   return new UserError('BAD_FLAG', text);
+}
+
+/** `DOMAIN=SERVER[,SERVER…]` */
+function stubDomainOf(text: string): StubDomain {
+  const [domain = '', servers = ''] = text.split('=');
+  if (domain !== '' && servers !== '') return { domain, servers: servers.split(',') };
+  throw badFlag(
+    '--stub-domain',
+    text,
+    'a domain and its servers, like acme.local=10.0.0.1,10.0.0.2',
+  );
+}
+
+type KubeDns = {
+  readonly stubDomains: readonly StubDomain[];
+  readonly upstreams: readonly string[] | undefined;
+};
+
+/** The keys of the ConfigMap kube-dns, as files of a folder: JSON in each. */
+function readKubeDns(folder: string | undefined): KubeDns {
+  if (folder === undefined) return { stubDomains: [], upstreams: undefined };
+  const stubs = readJson(join(folder, 'stubDomains')) ?? {};
+  const upstreams = readJson(join(folder, 'upstreamNameservers'));
+  const entries = Object.entries(stubs);
+  if (
+    entries.every(([, servers]) => isTexts(servers)) &&
+    (upstreams === undefined || isTexts(upstreams))
+  ) {
+    const stubDomains = entries.map(([domain, servers]) => ({
+      domain,
+      servers: servers as string[],
+    }));
+    return { stubDomains, upstreams };
+  }
+  const wanted =
+    'a folder whose stubDomains is {"DOMAIN": ["SERVER"]} and upstreamNameservers ["SERVER"]';
+  throw badFlag('--config-dir', folder, wanted);
+}
+
+function readJson(path: string): object | undefined {
+  if (!existsSync(path)) return undefined;
+  let value: unknown;
+  try {
+    value = JSON.parse(readFileSync(path, 'utf8'));
+  } catch (error) {
+    throw badFlag('--config-dir', path, `a file with JSON in it (${messageOf(error)})`);
+  }
+  if (typeof value === 'object' && value !== null) return value;
+  throw badFlag('--config-dir', path, 'a file with a JSON object or list in it');
+}
+
+function isTexts(value: unknown): value is string[] {
+  return Array.isArray(value) && value.every((item) => typeof item === 'string');
 }

@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { test } from 'node:test';
 
 import { resources } from '../api/resources.ts';
@@ -21,6 +23,7 @@ test('flags left out', () => {
     domain: 'cluster.local',
     port: 53,
     upstreams: undefined,
+    stubDomains: [],
     ttlSeconds: 30,
     podRecords: 'insecure',
     lameDuckMs: 5000,
@@ -90,4 +93,25 @@ test('the arguments of the manifests are flags that the program knows', () => {
   assert.equal(argsOf().upstreams, undefined);
   assert.deepEqual(argsOf(['192.0.2.1']).upstreams, ['192.0.2.1']);
   assert.deepEqual(argsOf([]).upstreams, []);
+});
+
+test('stub domains, and the two keys of the ConfigMap kube-dns', () => {
+  const dir = mkdtempSync('/tmp/kube-dns-');
+  writeFileSync(join(dir, 'stubDomains'), '{"acme.local": ["1.2.3.4", "1.2.3.5:5353"]}');
+  writeFileSync(join(dir, 'upstreamNameservers'), '["8.8.8.8", "8.8.4.4"]');
+  const flags = optionsOf(['--config-dir', dir, '--stub-domain', 'lan=10.0.0.1']);
+  assert.deepEqual(flags.upstreams, ['8.8.8.8', '8.8.4.4']);
+  assert.deepEqual(flags.stubDomains, [
+    { domain: 'acme.local', servers: ['1.2.3.4', '1.2.3.5:5353'] },
+    { domain: 'lan', servers: ['10.0.0.1'] },
+  ]);
+  assert.deepEqual(optionsOf(['--config-dir', dir, '--upstream', '192.0.2.1']).upstreams, [
+    '192.0.2.1',
+  ]);
+  for (const text of ['{"acme.local": "1.2.3.4"}', 'nonsense', '3']) {
+    writeFileSync(join(dir, 'stubDomains'), text);
+    assert.throws(() => parseFlags(['--config-dir', dir]), /--config-dir is/);
+  }
+  assert.throws(() => parseFlags(['--stub-domain', 'lan']), /--stub-domain is "lan"/);
+  rmSync(dir, { recursive: true });
 });

@@ -15,10 +15,12 @@ import {
   type DnsFlags,
   type Flags,
   type NodeLocalFlags,
+  type StubDomain,
 } from './flags.ts';
 import { nodeLocalCorefile, prepareNode } from './node-local.ts';
 import { anyHost } from './own-addresses.ts';
 import { serve, type DnsServer } from './server.ts';
+import { parseName } from './wire/name.ts';
 import { parseResolvConf, parseSearchList, parseServer } from './upstream/servers.ts';
 
 /** Settles when the server answers; the process then lives until SIGTERM or SIGINT. */
@@ -118,11 +120,19 @@ function optionsFor(flags: DnsFlags) {
   return {
     ...flags,
     listen: [{ host, port: flags.port }],
+    stubDomains: flags.stubDomains.map(stubOf),
     upstreams: (flags.upstreams ?? parseResolvConf(readResolvConf())).map(parseServer),
     ...(health && { health }),
     ...(ready && { ready }),
     ...(metrics && { metrics }),
   };
+}
+
+function stubOf({ domain, servers }: StubDomain) {
+  const zone = parseName(domain);
+  if (zone !== undefined) return { zone, servers: servers.map(parseServer) };
+  const text = `Cannot start the DNS server: stub domain "${domain}" is not a domain name`;
+  throw new UserError('BAD_FLAG', text);
 }
 
 async function credentialsFor(

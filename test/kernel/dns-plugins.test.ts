@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { promisify } from 'node:util';
@@ -591,4 +592,18 @@ test('[D82] loadbalance prefer: addresses of these subnets come first, in their 
     '10.244.3.1 10.244.2.1 10.244.2.2 10.244.1.1',
     '10.244.3.1 10.244.2.2 10.244.2.1 10.244.1.1',
   ]);
+});
+
+test('chaos and whoami: who answers, and who asks', async () => {
+  const text = `bind.:0 server.:0 {\n bind 127.0.0.1\n chaos Fairlead-1 ann bob\n }`;
+  await using server = await startCorefile(client, text);
+  const chaos = (name: string) => dig(server.at, '+short', 'CH', 'TXT', name);
+  assert.equal(await chaos('version.bind'), '"Fairlead-1"\n');
+  assert.equal(await chaos('authors.bind'), '"ann"\n"bob"\n');
+  assert.equal(await chaos('id.server'), `"${hostname()}"\n`);
+  assert.match(await dig(server.at, 'CH', 'TXT', 'other.bind'), /status: REFUSED/);
+  await using mirror = await startCorefile(client, '.:0 {\n bind 127.0.0.1\n whoami\n}');
+  const said = await dig(mirror.at, 'x.test', 'A', '-b', '127.0.0.1#40123');
+  assert.match(said, /x\.test\.\s+0\s+IN\s+A\s+127\.0\.0\.1/);
+  assert.match(said, /_udp\.x\.test\.\s+0\s+IN\s+SRV\s+0 0 40123 \./);
 });

@@ -1,5 +1,5 @@
 /** The configuration of a server that is told what to do by flags. */
-import { parseName, root, foldCase } from '../wire/name.ts';
+import { foldCase, parseName, root, type Name } from '../wire/name.ts';
 import type { PodRecords } from '../zone/zones.ts';
 import { dnsLimits } from '../limits.ts';
 import type { Server } from '../upstream/servers.ts';
@@ -14,6 +14,8 @@ export type ServeOptions = {
   readonly listen: readonly HostPort[];
   /** Servers for all other names; none: those names are refused. */
   readonly upstreams: readonly Server[];
+  /** Domains with servers of their own. */
+  readonly stubDomains?: readonly { readonly zone: Name; readonly servers: readonly Server[] }[];
   readonly ttlSeconds?: number;
   readonly podRecords?: PodRecords;
   readonly strictCoredns?: boolean;
@@ -39,7 +41,12 @@ export function configurationOf(options: ServeOptions): Configuration {
       { hint: 'A cluster domain looks like cluster.local' },
     );
   }
-  const outside = upstreams.length > 0;
+  const stubs = (options.stubDomains ?? []).map(({ zone, servers }) => {
+    return { ...defaultForward, from: foldCase(zone), servers };
+  });
+  const rest = { ...defaultForward, from: root, servers: upstreams };
+  const forward = upstreams.length > 0 ? [...stubs, rest] : stubs;
+  const outside = forward.length > 0;
   return {
     blocks: [
       {
@@ -56,9 +63,7 @@ export function configurationOf(options: ServeOptions): Configuration {
             startupTimeoutMs: dnsLimits.startupTimeoutMs,
             api: {},
           },
-          ...(outside
-            ? { cache: cache(), forward: [{ ...defaultForward, from: root, servers: upstreams }] }
-            : {}),
+          ...(outside ? { cache: cache(), forward } : {}),
           ...(outside && options.loopProbe !== false ? { loop: { zone: root } } : {}),
           ...(health && { health: { at: health, lameDuckMs: options.lameDuckMs ?? 0 } }),
           ...(ready && { ready: { at: ready, monitor: 'until-ready' } }),

@@ -35,6 +35,7 @@ export type PluginSettings = {
   /** The largest reply over UDP, whatever the client says it takes. */
   readonly bufsize?: number;
   readonly cache?: CacheSettings;
+  readonly chaos?: ChaosSettings;
   readonly errors?: ErrorsSettings;
   readonly forward?: readonly ForwardSettings[];
   readonly health?: HealthSettings;
@@ -52,6 +53,7 @@ export type PluginSettings = {
   readonly template?: readonly TemplateSettings[];
   readonly tls?: TlsListenSettings;
   readonly transfer?: TransferSettings;
+  readonly whoami?: Record<string, never>;
 };
 
 export type HostPort = { readonly host: string; readonly port: number };
@@ -305,5 +307,8 @@ export type TransferSettings = readonly {
   /** Addresses. */
   readonly to: 'all' | readonly string[];
 }[];
+
+/** What `version.bind` and `authors.bind` say. */
+export type ChaosSettings = { readonly version: string; readonly authors: readonly string[] };
 
 export type LoopSettings = { readonly zone: Name };

@@ -11,6 +11,7 @@ import {
   readAcl,
   readAutopath,
   readBufsize,
+  readChaos,
   readErrors,
   readHosts,
   readLoadbalance,
@@ -34,6 +35,7 @@ export const readers: Readers = {
   bind: readBind,
   bufsize: readBufsize,
   cache: readCache,
+  chaos: readChaos,
   errors: readErrors,
   forward: readForward,
   health: readHealth,
@@ -53,6 +55,10 @@ export const readers: Readers = {
   template: readTemplate,
   tls: readTls,
   transfer: readTransfer,
+  whoami: (lines) => {
+    argumentsOf(onlyOne(lines), { max: 0 });
+    return {};
+  },
 };
 
 /** Directives of CoreDNS that mean nothing here. */

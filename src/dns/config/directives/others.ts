@@ -24,6 +24,7 @@ import type {
   AclPolicy,
   AclSettings,
   AutopathSettings,
+  ChaosSettings,
   Consolidation,
   ErrorsSettings,
   HostsSettings,
@@ -334,4 +335,14 @@ export function readLoadbalance(lines: readonly Line[]): LoadbalanceSettings {
     throw fault(file, `cannot use the weights in "${file.text}": ${messageOf(error)}`);
   }
   return { weights: { path: pathOf(file), reloadMs }, prefer };
+}
+
+/** `chaos [VERSION [AUTHOR…]]` */
+export function readChaos(lines: readonly Line[]): ChaosSettings {
+  const [version, ...authors] = argumentsOf(onlyOne(lines), {});
+  const texts = authors.map(({ text }) => text);
+  return {
+    version: version?.text ?? 'fairlead',
+    authors: texts.length === 0 ? ['the Fairlead authors'] : texts,
+  };
 }
