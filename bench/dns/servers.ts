@@ -220,7 +220,7 @@ async function start(
   child.stderr.on('data', (chunk: Buffer) => {
     said = (said + chunk.toString()).slice(-2000);
   });
-  const deadline = performance.now() + 60_000;
+  const deadline = performance.now() + 180_000;
   while (!answers(at, question)) {
     if (child.exitCode !== null || performance.now() > deadline) {
       throw new Error(`Cannot start "${program}": it does not answer ${question}\n${said}`);

@@ -41,6 +41,7 @@ const bad: [args: string[], text: RegExp][] = [
   [['--ttl=3601'], /--ttl is "3601"/],
   [['--pods', 'maybe'], /--pods is "maybe", it must be disabled, insecure or verified/],
   [['extra'], /extra/],
+  [['--workers', '65'], /--workers is "65"/],
   [['--config', 'x', '--ttl', '5'], /--ttl and --config exclude each other/],
 ];
 

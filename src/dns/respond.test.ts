@@ -82,10 +82,11 @@ function responder(podRecords: 'insecure' | 'verified' = 'insecure'): {
   const counters = new DnsCounters();
   const options = { zones: [{ zone: root, block }], label: 'dns://:53', host: '::', counters };
   const inner = new Responder(options);
-  const fast = new FastPath(
-    { store: keeper.store, random },
-    { counts: counters.own, nowMs, failed: rethrow },
-  );
+  const fast = new FastPath([{ store: keeper.store, random }], {
+    counts: counters.own,
+    nowMs,
+    failed: rethrow,
+  });
   let hits = 0;
   const respond: Responder['respond'] = (packet, transport, from) => {
     const reply = kept(fast, packet, transport === 'udp' ? 'udp' : 'tcp');

@@ -5,13 +5,12 @@ import type { Logger } from '../lib/log.ts';
 import type { Block, Plain } from './blocks.ts';
 import type { HostPort, Site } from './config/types.ts';
 import type { DnsCounters } from './counters.ts';
-import { FastPath } from './kept/fast-path.ts';
+import { FastPath, type KeptSource } from './kept/fast-path.ts';
 import { Responder } from './respond.ts';
 import type { TlsListenSettings } from './secure/tls-options.ts';
 import type { Answered, Ask } from './stage.ts';
 import { listenTcp } from './tcp.ts';
 import { listenUdp, type Handle, type Listener } from './udp.ts';
-import { root } from './wire/name.ts';
 import type { World } from './world.ts';
 
 /** A zone of one socket with the block that answers for it. */
@@ -103,7 +102,7 @@ export class Sockets {
     const { counters, log } = this.#world;
     const handle = handlerOf(answering, counters, log);
     const threads = this.#threadsFor(served);
-    const how = { handle, plain: plainOf(served), world: this.#world, workers: threads };
+    const how = { handle, kept: keptBy(label, served), world: this.#world, workers: threads };
     const { port, listeners, fast } = await listenAt(served, how);
     return { at: { host: site.host, port }, listeners, answering, fast, threads };
   }
@@ -125,26 +124,34 @@ export class Sockets {
   #handOver(label: string, served: readonly Served[]): void {
     const socket = this.#open.get(label);
     if (socket === undefined) return;
-    const plain = plainOf(served);
     socket.answering.responder = this.#responderOf(label, served);
-    socket.fast?.use(plain && keptOf(plain, this.#world));
+    socket.fast?.use(sourcesOf(keptBy(label, served), this.#world));
     const tls = tlsOf(served);
     if (tls !== undefined) for (const listener of socket.listeners) listener.renew?.(tls);
   }
 }
 
-/** Where one block answers whatever is asked there, kept answers go before it. */
-function plainOf([first, ...more]: readonly Served[]): Plain | undefined {
-  return more.length === 0 && first!.site.zone === root ? first!.block.plain : undefined;
+/**
+ * The kept answers that go before the blocks of a socket. A question always comes to the same block
+ * here; a block that serves another socket too may have been asked there what is another's here.
+ */
+function keptBy(label: string, served: readonly Served[]): readonly Plain[] {
+  const blocks = [...new Set(served.map(({ block }) => block))];
+  const onlyHere = blocks.filter(({ settings }) =>
+    settings.sites.every((site) => socketLabel(site) === label),
+  );
+  return onlyHere.map(({ plain }) => plain).filter((plain) => plain !== undefined);
 }
 
-function keptOf({ keeper, shuffles }: Plain, { random }: World) {
-  return { store: keeper.store, random: shuffles ? random : undefined };
+function sourcesOf(kept: readonly Plain[], { random }: World): KeptSource[] {
+  return kept.map(({ keeper, shuffles }) => {
+    return { store: keeper.store, random: shuffles ? random : undefined };
+  });
 }
 
-function fastPathOf(plain: Plain | undefined, world: World): FastPath {
+function fastPathOf(kept: readonly Plain[], world: World): FastPath {
   const { counters, clock, log } = world;
-  return new FastPath(plain && keptOf(plain, world), {
+  return new FastPath(sourcesOf(kept, world), {
     counts: counters.own,
     nowMs: () => clock.monotonicMs(),
     failed: (error) => {
@@ -160,7 +167,7 @@ function tlsOf(served: readonly Served[]): TlsListenSettings | undefined {
 
 type How = {
   readonly handle: Handle;
-  readonly plain: Plain | undefined;
+  readonly kept: readonly Plain[];
   readonly world: World;
   readonly workers: number;
 };
@@ -191,9 +198,9 @@ async function listenAt(served: readonly Served[], how: How): Promise<Opened> {
 
 /** UDP and TCP on the same port, which the kernel chooses for one of them if it is 0. */
 async function listenBoth({ host, port }: HostPort, how: How, triesLeft = 5): Promise<Opened> {
-  const { handle, plain, world } = how;
+  const { handle, kept, world } = how;
   const { handsOver = false } = world;
-  const fast = fastPathOf(plain, world);
+  const fast = fastPathOf(kept, world);
   const udp = await listenUdpHow({ host, port }, how, fast);
   try {
     const tcp = await listenTcp({ host, port: udp.port, handsOver }, handle, world.clock, fast);
@@ -208,7 +215,7 @@ async function listenBoth({ host, port }: HostPort, how: How, triesLeft = 5): Pr
 
 async function listenUdpHow(
   at: HostPort,
-  { handle, plain: kept, world: { counters, handsOver = false }, workers }: How,
+  { handle, kept, world: { counters, handsOver = false }, workers }: How,
   fast: FastPath,
 ): Promise<Listener> {
   if (workers === 0) return listenUdp({ ...at, handsOver }, handle, fast);

@@ -30,20 +30,20 @@ export class FastPath {
   readonly #counts: AnswerCounts;
   readonly #nowMs: () => number;
   readonly #failed: (error: unknown) => void;
-  #kept: KeptAnswers | undefined;
+  #kept: readonly KeptAnswers[] = [];
   readonly #query = newRawQuery();
   readonly #counted = { transport: 'udp' as 'udp' | 'tcp', type: 0, rcode: 0 };
 
-  constructor(source: KeptSource | undefined, { counts, nowMs, failed }: FastPathOptions) {
+  constructor(sources: readonly KeptSource[], { counts, nowMs, failed }: FastPathOptions) {
     this.#failed = failed;
     this.#counts = counts;
     this.#nowMs = nowMs;
-    this.use(source);
+    this.use(sources);
   }
 
-  /** Answers from there from now on; undefined: not at all. */
-  use(source: KeptSource | undefined): void {
-    this.#kept = source && new KeptAnswers(source.store, source.random ?? inOrder);
+  /** Answers from there from now on; no two of them know the same question. */
+  use(sources: readonly KeptSource[]): void {
+    this.#kept = sources.map(({ store, random }) => new KeptAnswers(store, random ?? inOrder));
   }
 
   /** Writes the reply to the query in `packet`, counted, and says how long it is; 0: not kept. */
@@ -58,14 +58,16 @@ export class FastPath {
 
   #answer(packet: Bytes, range: Range, transport: 'udp' | 'tcp', out: Out): number {
     const query = this.#query;
-    const kept = this.#kept;
-    if (kept === undefined || !readRawQuery(packet, range.start, range.end, query)) return 0;
+    if (!readRawQuery(packet, range.start, range.end, query)) return 0;
     out.room = transport === 'tcp' ? out.roomMax : Math.min(roomOf(query), out.roomMax);
-    const length = kept.answer(packet, query, this.#nowMs(), out);
-    if (length === 0) return 0;
-    this.#count(packet.view.getUint16(query.questionEnd - 4), transport, out);
-    if (kept.kind !== 'own') this.#counts.hit(kept.kind);
-    return length;
+    for (const kept of this.#kept) {
+      const length = kept.answer(packet, query, this.#nowMs(), out);
+      if (length === 0) continue;
+      this.#count(packet.view.getUint16(query.questionEnd - 4), transport, out);
+      if (kept.kind !== 'own') this.#counts.hit(kept.kind);
+      return length;
+    }
+    return 0;
   }
 
   #count(type: number, transport: 'udp' | 'tcp', out: Out): void {

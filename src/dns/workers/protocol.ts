@@ -8,10 +8,9 @@ export type WorkerStart = {
   readonly port: number;
   /** Beside other sockets on the same port. */
   readonly reusePort: boolean;
-  /** Kept answers; undefined: every question goes to the main thread. */
-  readonly store: SharedArrayBuffer | undefined;
+  /** Kept answers, and whether addresses in them change places. */
+  readonly kept: readonly { readonly memory: SharedArrayBuffer; readonly shuffles: boolean }[];
   readonly counts: SharedArrayBuffer;
-  readonly shuffles: boolean;
   /** Of the main thread: its monotonic clock counts from there. */
   readonly timeOrigin: number;
 };

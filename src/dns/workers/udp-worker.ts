@@ -41,14 +41,16 @@ try {
   tell({ kind: 'failed', error });
 }
 
-function fastPath(): FastPath | undefined {
-  if (start.store === undefined) return undefined;
+function fastPath(): FastPath {
   const ahead = performance.timeOrigin - start.timeOrigin;
-  const random = start.shuffles ? Math.random : undefined;
-  return new FastPath(
-    { store: openStore(start.store), random },
-    { counts: new AnswerCounts(start.counts), nowMs: () => performance.now() + ahead, failed },
-  );
+  const sources = start.kept.map(({ memory, shuffles }) => {
+    return { store: openStore(memory), random: shuffles ? Math.random : undefined };
+  });
+  return new FastPath(sources, {
+    counts: new AnswerCounts(start.counts),
+    nowMs: () => performance.now() + ahead,
+    failed,
+  });
 }
 
 /** An entry that is being overwritten may point anywhere; reading there finds no answer. */
@@ -56,12 +58,11 @@ function failed(error: unknown): void {
   if (!(error instanceof RangeError)) throw error;
 }
 
-function serve(batch: UdpBatch, fast: FastPath | undefined): () => void {
+function serve(batch: UdpBatch, fast: FastPath): () => void {
   const input = bytesOf(batch.input);
   const out: Out = { ...bytesOf(batch.output), at: 0, room: 0, roomMax: datagramBytesMax };
   const range = { start: 0, end: 0 };
   const isAnswered = (slot: number): boolean => {
-    if (fast === undefined) return false;
     range.start = batch.startOf(slot);
     range.end = range.start + batch.lengthOf(slot);
     out.at = batch.nextReply;

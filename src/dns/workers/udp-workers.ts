@@ -13,8 +13,8 @@ export type WorkersOptions = {
   readonly workers: number;
   readonly handle: Handle;
   readonly counters: DnsCounters;
-  /** Undefined: every question comes to this thread. */
-  readonly kept: { readonly keeper: AnswerKeeper; readonly shuffles: boolean } | undefined;
+  /** What is not kept comes to this thread. */
+  readonly kept: readonly { readonly keeper: AnswerKeeper; readonly shuffles: boolean }[];
 };
 
 /** Settles when all of them listen. */
@@ -60,9 +60,8 @@ class WorkerThread {
     const workerData: WorkerStart = {
       host,
       ...at,
-      store: kept?.keeper.store.memory,
+      kept: kept.map(({ keeper, shuffles }) => ({ memory: keeper.store.memory, shuffles })),
       counts: counters.forWorker().memory,
-      shuffles: kept?.shuffles ?? false,
       timeOrigin: performance.timeOrigin,
     };
     const worker = new Worker(new URL(file, import.meta.url), { workerData, resourceLimits });
