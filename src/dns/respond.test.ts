@@ -80,7 +80,13 @@ function responder(podRecords: 'insecure' | 'verified' = 'insecure'): {
     plain: { keeper, data, shuffles: true, alsoReads: [] },
   };
   const counters = new DnsCounters();
-  const options = { zones: [{ zone: root, block }], label: 'dns://:53', host: '::', counters };
+  const options = {
+    zones: [{ zone: root, block }],
+    label: 'dns://:53',
+    host: '::',
+    counters,
+    nowMs,
+  };
   const inner = new Responder(options);
   const fast = new FastPath([{ store: keeper.store, random }], {
     counts: counters.own,

@@ -36,6 +36,8 @@ export type ResponderOptions = {
   /** The address it is bound to. */
   readonly host: string;
   readonly counters: DnsCounters;
+  /** Monotonic. */
+  readonly nowMs: () => number;
 };
 
 /** A transfer goes on in more messages, over streams only. */
@@ -66,8 +68,13 @@ export class Responder {
     const query = capped(parsed.query, block?.settings.plugins.bufsize);
     const bytesMax = transport === 'udp' ? udpRoom(query.edns) : messageBytesMax;
     const ask = { query, transport, from, bytes: packet.length, server: this.#asked };
+    const { nowMs, counters } = this.#options;
+    const startedMs = nowMs();
     const reply = this.#reply(ask, block, bytesMax);
-    return whenDone(reply, (bytes) => bytes && this.#count(parsed, transport, bytes));
+    return whenDone(reply, (bytes) => {
+      counters.requestSeconds.observe((nowMs() - startedMs) / 1000);
+      return bytes && this.#count(parsed, transport, bytes);
+    });
   }
 
   /** The reply to a packet that a bug of ours stumbled on (D79). */

@@ -117,7 +117,8 @@ export class Sockets {
   #responderOf(label: string, served: readonly Served[]): Responder {
     const zones = served.map(({ site: { zone }, block }) => ({ zone, block }));
     const { host } = served[0]!.site;
-    return new Responder({ zones, label, host, counters: this.#world.counters });
+    const { counters, clock } = this.#world;
+    return new Responder({ zones, label, host, counters, nowMs: () => clock.monotonicMs() });
   }
 
   /** From here on the open socket answers for these blocks. */
@@ -224,7 +225,7 @@ async function listenUdpHow(
 }
 
 /** As CoreDNS's metrics name a socket: all addresses have no host. */
-function socketLabel({ scheme, host, port }: Site): string {
+export function socketLabel({ scheme, host, port }: Site): string {
   const any = host === '::' || host === '0.0.0.0';
   return `${scheme}://${any ? `:${port}` : formatHostPort(host, port)}`;
 }

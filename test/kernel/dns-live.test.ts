@@ -320,11 +320,14 @@ test('[D102 D104] metrics carry CoreDNS names', async () => {
   const [code, text] = await statusOf(19_153, '/metrics');
   assert.equal(code, 200);
   const line = (start: string) => text.split('\n').find((one) => one.startsWith(start));
-  const where = 'server="dns://:53",zone=".",view=""';
+  const where = 'server="dns://127.0.0.1:0",zone=".",view=""';
   assert.equal(line(`coredns_dns_requests_total{${where},proto="udp",type="A"}`)?.at(-1), '1');
   assert.equal(line(`coredns_dns_requests_total{${where},proto="tcp",type="AAAA"}`)?.at(-1), '1');
   assert.equal(line(`coredns_dns_responses_total{${where},rcode="NXDOMAIN"}`)?.at(-1), '1');
   assert.ok(line('coredns_panics_total 0'));
+  assert.ok(line(`coredns_plugin_enabled{${where},name="kubernetes"} 1`));
+  assert.ok(line(`coredns_dns_request_duration_seconds_count{${where}} 2`));
+  assert.ok(line('coredns_reload_failed_total 0'));
   assert.ok(line('coredns_kubernetes_dns_programming_duration_seconds_bucket{le="0.001"}'));
 });
 
@@ -349,3 +352,33 @@ test('a port that is taken is said by name', async () => {
 });
 
 after(() => remove(client, resources.services, 'ns/web'));
+
+test('[D102] metrics of the cache and of the servers that are asked', async () => {
+  const upstream = await startUpstream((query) => {
+    const { name } = query.questions[0]!;
+    return { answers: [{ name, type: 'A', ttl: 300, data: '192.0.2.1' }] };
+  });
+  await using server = await startServer({
+    client,
+    upstreams: [upstream.address],
+    metrics: local(19_154),
+  });
+  for (let turn = 0; turn < 3; turn += 1) await ask(server.at, 'www.example.com. A');
+  const text = (await statusOf(19_154, '/metrics'))[1];
+  const where = 'server="dns://127.0.0.1:0",zones=".",view=""';
+  for (const line of [
+    `coredns_cache_entries{${where},type="success"} 1`,
+    `coredns_cache_hits_total{${where},type="success"} 2`,
+    `coredns_cache_misses_total{${where}} 1`,
+    `coredns_cache_requests_total{${where}} 3`,
+    `coredns_cache_prefetch_total{${where}} 0`,
+    `coredns_cache_served_stale_total{${where}} 0`,
+    'coredns_forward_max_concurrent_rejects_total 0',
+    'coredns_forward_healthcheck_broken_total 0',
+    `coredns_proxy_healthcheck_failures_total{proxy_name="forward",to="${upstream.address}"} 0`,
+    `coredns_proxy_conn_cache_hits_total{proxy_name="forward",to="${upstream.address}"} 0`,
+  ]) {
+    assert.ok(text.split('\n').includes(line), line);
+  }
+  upstream.close();
+});
