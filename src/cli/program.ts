@@ -127,6 +127,16 @@ export function createProgram(): Command {
     .option('--kubeconfig <file>', 'which cluster (default: KUBECONFIG, or the lab)')
     .option('--name <name>', 'which lab', 'lab')
     .option('--json', 'print as JSON')
+    .addHelpText(
+      'after',
+      `
+Exit codes: 0 the name has an address; 1 it has none; 2 a flag is wrong.
+
+Examples:
+  fairlead dns-explain web.shop                   as typed in any pod of the namespace
+  fairlead dns-explain db-0.db --pod shop/client --type A,SRV
+  fairlead dns-explain web --kubeconfig ~/.kube/config --json`,
+    )
     .action(async (name, options) => (await import('./dns-explain.ts')).dnsExplain(name, options));
 
   program

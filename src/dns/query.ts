@@ -57,8 +57,9 @@ const optionsKept = new Set([3, 9, 10, 11, 12]);
 const optionBytesMax = 512;
 
 /** A failure is a reply of its own and has the bits of one (D62). */
-function bitsKeptOf(rcode: number): number {
-  return rcode === RCODE.SERVFAIL ? FLAG.RD | FLAG.CD : bitsKept;
+function bitsKeptOf(rcode: number, opcode: number): number {
+  if (rcode !== RCODE.SERVFAIL) return bitsKept;
+  return opcode === OPCODE.QUERY ? FLAG.RD | FLAG.CD : 0;
 }
 
 /** TC, RD, RA, AD and CD. */
@@ -71,12 +72,12 @@ export function parseQuery(packet: Uint8Array): Parsed {
   const cursor = cursorOver(packet);
   const [id, flags] = [readU16(cursor), readU16(cursor)];
   if ((flags & FLAG.QR) !== 0) return { kind: 'drop' };
+  const opcode = opcodeOf({ flags });
   const refuse = (rcode: number, question?: Question): Parsed => {
     // A format error answers as to a plain query (D70); all else of the header comes back as it was.
-    const kept = rcode === RCODE.FORMERR ? bitsKept : opcodeBits | bitsKeptOf(rcode);
+    const kept = rcode === RCODE.FORMERR ? bitsKept : opcodeBits | bitsKeptOf(rcode, opcode);
     return { kind: 'refuse', id, flags: flags & kept, rcode, question };
   };
-  const opcode = opcodeOf({ flags });
   if (opcode !== OPCODE.QUERY && opcode !== OPCODE.NOTIFY) return refuse(RCODE.NOTIMP);
   const counts = {
     qd: readU16(cursor),

@@ -62,6 +62,14 @@ const always: readonly Rule[] = [
       (question.type === types.NS && rcode(theirs) === 2),
   },
   {
+    item: 'D34: a slice of no Service does not take the name away that this server has for itself',
+    applies: ({ question, ours, theirs }) =>
+      isNameserver(question) &&
+      ours.answers.length > 0 &&
+      theirs.answers.length === 0 &&
+      rcode(theirs) === 0,
+  },
+  {
     item: 'PTR of an address in a slice of no Service: CoreDNS cannot write its own answer',
     applies: ({ question, theirs }) => question.type === types.PTR && theirs.header === 'silence',
   },
