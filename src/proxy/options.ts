@@ -80,6 +80,8 @@ export type FamilySync = {
   /** Everything was compared with the kernel, as after a start or a failure. */
   readonly full: boolean;
   readonly durationMs: number;
+  /** Chains that nobody needs could not be deleted yet; they are tried again (P126). */
+  readonly cleanupFailed: boolean;
   readonly error?: unknown;
 };
 

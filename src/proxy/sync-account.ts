@@ -22,6 +22,8 @@ export class SyncAccount {
   readonly #spentMs = new Map<IpFamily, number>();
   /** Families whose last sync failed. */
   readonly #failed = new Set<IpFamily>();
+  /** Families that could not delete what nobody needs, in the sync under way. */
+  readonly #cluttered = new Set<IpFamily>();
   /** A failure of the sync under way has been told. */
   #told = false;
   /** The sync under way began by reading the kernel. */
@@ -58,6 +60,7 @@ export class SyncAccount {
     const { family, error } = commit;
     const spentMs = (this.#spentMs.get(family) ?? 0) + planningMs + commit.durationMs;
     const failed = error !== undefined;
+    if (commit.cleanupFailed === true) this.#cluttered.add(family);
     this.#told ||= failed;
     this.#spentMs.set(family, last || failed ? 0 : spentMs);
     if (!last && !failed) return;
@@ -66,7 +69,8 @@ export class SyncAccount {
     if (failed) this.#failed.add(family);
     else this.#failed.delete(family);
     if (!failed) this.health.updated(family);
-    const sync = { family, full, durationMs: spentMs };
+    const cleanupFailed = this.#cluttered.delete(family);
+    const sync = { family, full, durationMs: spentMs, cleanupFailed };
     this.#observer?.synced(failed ? { ...sync, error } : sync);
   }
 
@@ -74,7 +78,7 @@ export class SyncAccount {
   broke(error: unknown): void {
     if (this.#told) return;
     for (const family of this.#families) {
-      this.#observer?.synced({ family, full: true, durationMs: 0, error });
+      this.#observer?.synced({ family, full: true, durationMs: 0, cleanupFailed: false, error });
     }
   }
 }

@@ -14,7 +14,7 @@ import { messageOf } from '../../src/lib/errors.ts';
 import { sampleContext, sampleService, sampleSlice } from '../../src/plan/samples.ts';
 import { planService } from '../../src/plan/service.ts';
 import type { ServicePlan } from '../../src/plan/types.ts';
-import { NftablesBackend } from '../../src/proxy/nftables/backend.ts';
+import { NftablesBackend, type FamilyCommit } from '../../src/proxy/nftables/backend.ts';
 import { FEATURES, missingFeatures, notSupported } from '../../src/proxy/nftables/requirements.ts';
 import { startProxy } from '../../src/proxy/service-proxy.ts';
 import { createMemoryStore } from '../../src/store/store.ts';
@@ -174,12 +174,16 @@ test('[P126] a chain that cannot go yet stays, and nothing else waits for it', a
   const rule = ['-e', '-a', 'add', 'rule', 'ip', 'fairlead', 'nat-prerouting'];
   const added = execFileSync('nft', [...rule, 'jump', 'outsiders-all-1'], { encoding: 'utf8' });
   const handle = /handle (\d+)/.exec(added)![1]!;
+  const failed: FamilyCommit[] = [];
   for (const count of [65, 66]) {
     backend.setService('shop/web', planOf('web', 20, ends(count)));
-    backend.commit();
+    backend.commit((commit) => {
+      if (commit.cleanupFailed === true) failed.push(commit);
+    });
   }
   assert.match(chains(), /outsiders-all-66 /, 'the new endpoints are served');
   assert.match(chains(), /outsiders-all-1 /, 'somebody leads to it');
+  assert.equal(failed.length, 1, 'counted once, then left alone for a second');
   execFileSync('nft', ['delete', 'rule', 'ip', 'fairlead', 'nat-prerouting', 'handle', handle]);
   // It is tried again after a second, with whatever is written next.
   let count = 66;

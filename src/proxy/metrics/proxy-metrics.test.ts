@@ -5,6 +5,7 @@ import { test } from 'node:test';
 import type { EndpointSlice } from '../../api/types.ts';
 import { sampleContext, sampleService, sampleSlice } from '../../plan/samples.ts';
 import { planService } from '../../plan/service.ts';
+import type { FamilySync } from '../options.ts';
 import { createProxyMetrics } from './proxy-metrics.ts';
 
 type Row = { name: string; type: string; labels: string[] };
@@ -63,6 +64,10 @@ const slice = (stamp: string | undefined, more: Partial<EndpointSlice> = {}): En
 
 const start = Date.parse('2026-01-01T00:00:00Z');
 
+function sync(more: Partial<FamilySync>): FamilySync {
+  return { family: 'ipv4', full: false, durationMs: 1, cleanupFailed: false, ...more };
+}
+
 function make() {
   let now = start;
   const metrics = createProxyMetrics({
@@ -88,8 +93,8 @@ test('[P139] every metric of the contract, its type and exactly its labels', asy
   observer.serviceChanged();
   observer.sliceChanged(undefined, slice('2026-01-01T00:00:01Z'));
   for (const family of ['ipv4', 'ipv6'] as const) {
-    observer.synced({ family, full: true, durationMs: 5 });
-    observer.synced({ family, full: false, durationMs: 1 });
+    observer.synced(sync({ family, full: true, durationMs: 5 }));
+    observer.synced(sync({ family, full: false, durationMs: 1 }));
     observer.cleaned({ family, durationMs: 2, deleted: 3 });
   }
   probed('healthz', 200);
@@ -116,12 +121,12 @@ test('[P139] every metric of the contract, its type and exactly its labels', asy
 test('[P139] buckets are those of kube-proxy', async () => {
   const { observer, read } = make();
   observer.sliceChanged(undefined, slice('2026-01-01T00:00:01Z'));
-  observer.synced({ family: 'ipv4', full: true, durationMs: 5 });
+  observer.synced(sync({ family: 'ipv4', full: true, durationMs: 5 }));
   const { samples } = await read();
   const bounds = (name: string) =>
     samples.filter((one) => one.name === `kubeproxy_${name}_bucket`).map((one) => one.labels.le);
-  const sync = Array.from({ length: 15 }, (_, index) => String(0.001 * 2 ** index));
-  assert.deepEqual(bounds('sync_proxy_rules_duration_seconds'), [...sync, '+Inf']);
+  const bucketsOfSyncs = Array.from({ length: 15 }, (_, index) => String(0.001 * 2 ** index));
+  assert.deepEqual(bounds('sync_proxy_rules_duration_seconds'), [...bucketsOfSyncs, '+Inf']);
   const programming = bounds('network_programming_duration_seconds');
   assert.equal(programming.length, 2 + 59 + 12 + 7 + 1);
   assert.deepEqual(programming.slice(0, 4), ['0.25', '0.5', '1', '2']);
@@ -135,7 +140,7 @@ test('[P139] what kube-proxy itself prints has the same types, labels and bucket
   );
   const { observer, probed, read } = make();
   observer.serviceChanged();
-  observer.synced({ family: 'ipv4', full: true, durationMs: 5 });
+  observer.synced(sync({ family: 'ipv4', full: true, durationMs: 5 }));
   observer.cleaned({ family: 'ipv4', durationMs: 2, deleted: 3 });
   probed('healthz', 200);
   probed('livez', 200);
@@ -167,7 +172,7 @@ test('[P139] pending changes are those since the last sync that succeeded', asyn
   observer.serviceChanged();
   observer.serviceChanged();
   observer.sliceChanged(undefined, slice(undefined));
-  observer.synced({ family: 'ipv4', full: true, durationMs: 1, error: new Error('no') });
+  observer.synced(sync({ family: 'ipv4', full: true, durationMs: 1, error: new Error('no') }));
   assert.equal(await valueOf('sync_proxy_rules_service_changes_pending'), 2);
   assert.equal(await valueOf('sync_proxy_rules_endpoint_changes_pending'), 1);
   assert.equal(
@@ -182,13 +187,22 @@ test('[P139] pending changes are those since the last sync that succeeded', asyn
     await valueOf('sync_proxy_rules_last_timestamp_seconds', { ip_family: 'IPv4' }),
     undefined,
   );
-  observer.synced({ family: 'ipv4', full: true, durationMs: 1 });
+  observer.synced(sync({ family: 'ipv4', full: true, durationMs: 1 }));
   assert.equal(await valueOf('sync_proxy_rules_service_changes_pending'), 0);
   assert.equal(await valueOf('sync_proxy_rules_service_changes_total'), 2);
   assert.equal(
     await valueOf('sync_proxy_rules_last_timestamp_seconds', { ip_family: 'IPv4' }),
     start / 1000,
   );
+});
+
+test('[P126] [P139] chains that could not be deleted are counted, by family', async () => {
+  const { observer, valueOf } = make();
+  const name = 'sync_proxy_rules_nftables_cleanup_failures_total';
+  observer.synced(sync({ cleanupFailed: true }));
+  observer.synced(sync({}));
+  assert.equal(await valueOf(name, { ip_family: 'IPv4' }), 1);
+  assert.equal(await valueOf(name, { ip_family: 'IPv6' }), 0);
 });
 
 test('[P139] when a sync was last asked for', async () => {
@@ -238,13 +252,13 @@ for (const { name, old, now, counts } of stamps) {
     observer.sliceChanged(old, now);
     later(5);
     const labels = { ip_family: 'IPv4' };
-    observer.synced({ family: 'ipv4', full: false, durationMs: 1, error: new Error('no') });
+    observer.synced(sync({ family: 'ipv4', full: false, durationMs: 1, error: new Error('no') }));
     const name_ = 'network_programming_duration_seconds';
     assert.equal(await valueOf(`${name_}_count`, labels), undefined, 'a sync that failed is none');
-    observer.synced({ family: 'ipv6', full: false, durationMs: 1 });
+    observer.synced(sync({ family: 'ipv6', full: false, durationMs: 1 }));
     assert.equal(await valueOf(`${name_}_count`, labels), undefined, 'nor one of the other family');
-    observer.synced({ family: 'ipv4', full: false, durationMs: 1 });
-    observer.synced({ family: 'ipv4', full: false, durationMs: 1 });
+    observer.synced(sync({ family: 'ipv4', full: false, durationMs: 1 }));
+    observer.synced(sync({ family: 'ipv4', full: false, durationMs: 1 }));
     assert.equal((await valueOf(`${name_}_count`, labels)) ?? 0, counts);
     if (counts > 0) assert.equal(await valueOf(`${name_}_sum`, labels), 3);
   });
@@ -309,10 +323,10 @@ for (const { name, spec, endpoints, ...want } of policies) {
     observer.planned('shop/web', planService(service, slices, sampleContext()));
     const read = (traffic_policy: string) =>
       valueOf('sync_proxy_rules_no_local_endpoints_total', { ip_family: 'IPv4', traffic_policy });
-    observer.synced({ family: 'ipv4', full: false, durationMs: 1 });
+    observer.synced(sync({ family: 'ipv4', full: false, durationMs: 1 }));
     assert.deepEqual({ internal: await read('internal'), external: await read('external') }, want);
     observer.planned('shop/web', undefined);
-    observer.synced({ family: 'ipv4', full: false, durationMs: 1 });
+    observer.synced(sync({ family: 'ipv4', full: false, durationMs: 1 }));
     assert.equal(await read('internal'), 0, 'gone with the Service');
   });
 }

@@ -166,7 +166,7 @@ function syncMetrics(kit: Kit, families: readonly IpFamily[]) {
   );
   const cleanups = kit.counter(
     'kubeproxy_sync_proxy_rules_nftables_cleanup_failures_total',
-    'Stale chains that could not be deleted; here each goes with its sync',
+    'Syncs that could not delete chains of no more use',
     labels,
   );
   for (const family of families) {
@@ -194,6 +194,7 @@ function syncMetrics(kit: Kit, families: readonly IpFamily[]) {
       (sync.full ? full : partial).observe(family, sync.durationMs / 1000);
       if (sync.error === undefined) last.set(family, nowMs / 1000);
       else failures.inc(family);
+      if (sync.cleanupFailed) cleanups.inc(family);
     },
   };
 }

@@ -22,6 +22,8 @@ export type NftablesOptions = {
 export type FamilyCommit = {
   readonly family: IpFamily;
   readonly durationMs: number;
+  /** Chains that nobody needs could not be deleted yet (P126). */
+  readonly cleanupFailed?: boolean;
   readonly error?: unknown;
 };
 
@@ -187,7 +189,8 @@ export class NftablesBackend {
     try {
       const writes = act();
       this.#failing.delete(table);
-      tell?.({ family, durationMs: performance.now() - start });
+      const cleanupFailed = table.takeCleanupFailed();
+      tell?.({ family, durationMs: performance.now() - start, cleanupFailed });
       return writes;
     } catch (error) {
       this.#failing.set(table, error);

@@ -52,6 +52,7 @@ export class FamilyTable {
   readonly #before = new Map<string, ServicePlan | undefined>();
   /** Chains that are still in use are not asked to go before this, on the monotonic clock. */
   #chainsNotBeforeMs = 0;
+  #cleanupFailed = false;
 
   constructor(context: RuleContext, random: () => number) {
     this.#context = context;
@@ -69,6 +70,13 @@ export class FamilyTable {
       for (const name of SET_NAMES) elements.set(name, this.#read(connection, name));
     }
     this.program.adopt({ elements, chains: found.classChains });
+  }
+
+  /** Whether chains that nobody needs could not be deleted since the last time this was asked. */
+  takeCleanupFailed(): boolean {
+    const failed = this.#cleanupFailed;
+    this.#cleanupFailed = false;
+    return failed;
   }
 
   /** Elements and chains that a commit would write now. */
@@ -152,6 +160,7 @@ export class FamilyTable {
       if (!busy || changes.deleteChains.length === 0) throw error;
       // Kernels before 6.2 notice only after a commit that nothing leads to a chain any more.
       this.#chainsNotBeforeMs = performance.now() + CHAIN_PAUSE_MS;
+      this.#cleanupFailed = true;
       return this.#send(connection, { ...changes, deleteChains: [] });
     }
   }
