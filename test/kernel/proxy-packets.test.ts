@@ -9,7 +9,7 @@ import { sampleContext, sampleService, sampleSlice } from '../../src/plan/sample
 import { planService } from '../../src/plan/service.ts';
 import { NftablesBackend } from '../../src/proxy/nftables/backend.ts';
 import { DEFAULT_SETTINGS } from '../../src/proxy/nftables/rule-parts.ts';
-import { ask, listen, type Ask, type Reply } from './proxy-peer.ts';
+import { ask, DROP_MS, listen, type Ask, type Reply } from './proxy-peer.ts';
 import { ADDRESSES, buildTopology, TARGET_PORT, type Topology } from './proxy-topology.ts';
 import { crc32c, RawSockets, type FirstPacket, type Refusal } from './raw-packets.ts';
 
@@ -221,7 +221,8 @@ for (const family of FAMILIES) {
       '{ type filter hook forward priority 10; policy drop; }',
     );
     try {
-      assert.equal(await from('outside', { protocol: 'TCP', ...nodePort }), 'ETIMEDOUT');
+      const impatient = { protocol: 'TCP' as const, ...nodePort, timeoutMs: DROP_MS };
+      assert.equal(await from('outside', impatient), 'ETIMEDOUT');
       nft('add', 'rule', 'inet', 'admin', 'f', 'ct', 'status', 'dnat', 'accept');
       assert.equal(await from('outside', { protocol: 'TCP', ...nodePort }), local);
     } finally {
@@ -241,7 +242,7 @@ for (const family of FAMILIES) {
     for (const goal of goals) assert.equal(await from('outside', goal), local, goal.address);
     assert.equal(addresses(), before);
     put(service({}, { ingress: [] }), slicesFor(['local']));
-    assert.equal(await from('outside', goals[1]!), 'ETIMEDOUT');
+    assert.equal(await from('outside', { ...goals[1]!, timeoutMs: DROP_MS }), 'ETIMEDOUT');
     assert.equal(await from('outside', goals[0]!), local);
     assert.equal(await from('outside', { protocol: 'TCP', ...nodePort }), local);
     assert.equal(
@@ -261,12 +262,12 @@ for (const family of FAMILIES) {
       metadata: { ...slice.metadata, labels: { 'kubernetes.io/service-name': 'other' } },
     }));
     put(other, slices);
-    const at = (port: number) =>
-      from('outside', { protocol: 'TCP' as const, address: external, port });
+    const at = (port: number, timeoutMs = 5000) =>
+      from('outside', { protocol: 'TCP' as const, address: external, port, timeoutMs });
     assert.deepEqual([await at(80), await at(443)], [local, local2]);
     backend.setService('shop/other', undefined);
     backend.commit();
-    assert.deepEqual([await at(80), await at(443)], [local, 'ETIMEDOUT']);
+    assert.deepEqual([await at(80), await at(443, DROP_MS)], [local, 'ETIMEDOUT']);
   });
 
   test(`[P72] another policy is for new flows, ${family}`, async () => {

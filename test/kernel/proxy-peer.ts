@@ -34,7 +34,10 @@ export type Command =
   | { readonly kind: 'icmpTypes'; readonly family: IpFamily }
   | { readonly kind: 'sctp'; readonly family: IpFamily };
 
-const TIMEOUT_MS = 400;
+/** Whoever answers may have to wait for a processor. */
+const TIMEOUT_MS = 5000;
+/** Long enough where no answer is expected. */
+export const DROP_MS = 400;
 
 /** Answers `server client` to every TCP connection and UDP datagram. */
 export function listen(address: string, port: number): Promise<void> {

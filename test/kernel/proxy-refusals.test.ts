@@ -18,6 +18,7 @@ import { NftablesBackend, type FamilyCommit } from '../../src/proxy/nftables/bac
 import { FEATURES, missingFeatures, notSupported } from '../../src/proxy/nftables/requirements.ts';
 import { startProxy } from '../../src/proxy/service-proxy.ts';
 import { createMemoryStore } from '../../src/store/store.ts';
+import { DROP_MS } from './proxy-peer.ts';
 import { ADDRESSES, buildTopology, type Topology } from './proxy-topology.ts';
 
 const log = { error() {}, warn() {}, info() {}, debug() {} } as never;
@@ -55,8 +56,8 @@ function spoilt(plan: ServicePlan): ServicePlan {
   return { ...plan, ports };
 }
 
-async function serverAt(address: string): Promise<string> {
-  const [reply] = await topology.outside.ask({ protocol: 'TCP', address, port: 80 });
+async function serverAt(address: string, timeoutMs = 5000): Promise<string> {
+  const [reply] = await topology.outside.ask({ protocol: 'TCP', address, port: 80, timeoutMs });
   return 'server' in reply! ? reply.server : reply!.error;
 }
 
@@ -69,7 +70,11 @@ test('of many changed Services only the one is left out that the kernel refuses'
   }
   assert.throws(() => backend.commit(), /ERANGE/);
   assert.deepEqual(backend.failing, ['ipv4', 'ipv6']);
-  assert.equal(await serverAt('10.96.0.20'), 'ETIMEDOUT', 'a transaction is written as a whole');
+  assert.equal(
+    await serverAt('10.96.0.20', DROP_MS),
+    'ETIMEDOUT',
+    'a transaction is written as a whole',
+  );
   const refused = backend.retry();
   assert.deepEqual(
     refused.map(({ service, error }) => [service, /ERANGE/.test(String(error))]),
@@ -80,7 +85,7 @@ test('of many changed Services only the one is left out that the kernel refuses'
   );
   assert.deepEqual(backend.failing, []);
   for (const number of [20, 32, 34, 59]) assert.equal(await serverAt(`10.96.0.${number}`), local);
-  assert.equal(await serverAt('10.96.0.33'), 'ETIMEDOUT');
+  assert.equal(await serverAt('10.96.0.33', DROP_MS), 'ETIMEDOUT');
   // Once it is mended, it is served like any other.
   backend.setService('shop/web-33', planOf('web-33', 33, [local]));
   backend.commit();
@@ -134,13 +139,13 @@ test('[P136] one family that fails does not stop the other, and comes back by it
   await putService(client, { name: 'web', ip: '10.96.0.20', endpoint: local });
   const family6 = ADDRESSES.ipv6.local;
   await putService(client, { name: 'web6', ip: 'fd00:10:96::20', endpoint: family6 });
-  await eventually(() => serverAt('fd00:10:96::20'), family6);
-  assert.equal(await serverAt('10.96.0.20'), 'ETIMEDOUT');
+  await eventually(() => serverAt('fd00:10:96::20', DROP_MS), family6);
+  assert.equal(await serverAt('10.96.0.20', DROP_MS), 'ETIMEDOUT');
   assert.match(failures.join('\n'), /ipv4 .*owns it/);
   assert(!failures.join().includes('ipv6'), failures.join('\n'));
   // The table goes with its owner.
   owner[Symbol.dispose]();
-  await eventually(() => serverAt('10.96.0.20'), local);
+  await eventually(() => serverAt('10.96.0.20', DROP_MS), local);
 });
 
 test('a Service that the kernel refuses has an event; all others are served', async (t) => {
@@ -152,7 +157,7 @@ test('a Service that the kernel refuses has an event; all others are served', as
   await proxy.ready;
   await putService(client, { name: 'bad', ip: '10.96.0.21', endpoint: local });
   await putService(client, { name: 'good', ip: '10.96.0.22', endpoint: local2 });
-  await eventually(() => serverAt('10.96.0.22'), local2);
+  await eventually(() => serverAt('10.96.0.22', DROP_MS), local2);
   await eventually(async () => {
     const { items } = await client.list<KubeObject>(resources.events, { namespace: 'shop' });
     const event = (items as unknown as Event[]).find(({ reason }) => reason === 'RulesRefused');
