@@ -41,7 +41,13 @@ export class HostAddresses implements Disposable {
       `give the balancer host address ${address}`,
     );
     this.#present.add(address);
-    announce({ linkIndex, mac: this.#mac, address });
+    this.announce(address);
+  }
+
+  /** Says where the address is, if it still is here; call it inside the host's network. */
+  announce(address: string): void {
+    if (!this.#present.has(address)) return;
+    announce({ linkIndex: this.#linkIndex, mac: this.#mac, address });
   }
 
   remove(address: string): void {

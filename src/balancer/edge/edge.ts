@@ -47,6 +47,8 @@ export type EdgeOptions = {
 /** Agents listen here when their Node does not say where; a refusal tells of life as well. */
 const agentPort = 10_250;
 
+const announceAgainMs = 1000;
+
 export function createEdge(options: EdgeOptions): Provider {
   return new Edge(options);
 }
@@ -54,6 +56,7 @@ export function createEdge(options: EdgeOptions): Provider {
 class Edge implements Provider {
   readonly name = 'edge';
   readonly #options: EdgeOptions;
+  readonly #clock: Clock;
   readonly #nodes: Informer<Node>;
   readonly #slices: Informer<EndpointSlice>;
   readonly #served = new Map<string, { service: Service; assignment: Assignment }>();
@@ -73,6 +76,7 @@ class Edge implements Provider {
   constructor(options: EdgeOptions) {
     this.#options = options;
     const { informers, log, host, clock = systemClock } = options;
+    this.#clock = clock;
     this.#nodes = informers.of<Node>(resources.nodes);
     this.#slices = informers
       .of<EndpointSlice>(resources.endpointslices)
@@ -228,9 +232,21 @@ class Edge implements Provider {
   #setAddresses(): void {
     const wanted = new Set([...this.#served.values()].flatMap(({ assignment }) => assignment.ips));
     const { missing = [], surplus = [] } = this.#addresses?.differences(wanted) ?? {};
-    for (const address of missing) this.#addresses?.add(address);
+    for (const address of missing) {
+      this.#addresses?.add(address);
+      // Whoever answered for it a moment ago may have been asked last.
+      this.#clock.after(announceAgainMs, () => this.#announce(address));
+    }
     if (!this.#settled) return;
     for (const address of surplus) this.#addresses?.remove(address);
+  }
+
+  #announce(address: string): void {
+    try {
+      this.#options.host.enter(() => this.#addresses?.announce(address));
+    } catch (error) {
+      this.#options.log.warn({ address, error: messageOf(error) }, 'cannot announce it again');
+    }
   }
 
   /** What depends on who the nodes are, and on what Services want to know of them. */
