@@ -22,7 +22,7 @@ import { HostAddresses } from './addresses.ts';
 import { Health } from './health.ts';
 import { balancedNode, type BalancedNode } from '../nodes.ts';
 import { checkOf, outsideRanges, planEdge } from './plan.ts';
-import type { Check } from './probe.ts';
+import { probe, type Check } from './probe.ts';
 
 /** The machine that balances. */
 export type EdgeHost = {
@@ -83,7 +83,14 @@ class Edge implements Provider {
       .addIndex('service', (slice) => [serviceKeyOf(slice) ?? '']);
     this.#health = new Health({
       clock,
-      openSocket: (family) => host.enter(() => openTcpSocket(family)),
+      ask: (address, check, timeoutMs) =>
+        probe({
+          address,
+          check,
+          timeoutMs,
+          clock,
+          openSocket: (family) => host.enter(() => openTcpSocket(family)),
+        }),
       onChange: (node, change) => this.#noteHealth(node, change),
       onRound: () => this.#repair(),
     });

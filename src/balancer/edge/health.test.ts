@@ -39,7 +39,9 @@ const answers: { name: string; server: Server; kind: Check['kind']; want: Answer
 for (const { name, server, kind, want } of answers) {
   test(`a health check by ${kind} that gets ${name}: ${want}`, async () => {
     const check = { kind, port: await listen(server) };
-    const options = { address: '127.0.0.1', timeoutMs: 300, clock: systemClock };
+    // Long enough for a busy machine, where an answer is due.
+    const timeoutMs = want === 'silent' ? 300 : 10_000;
+    const options = { address: '127.0.0.1', timeoutMs, clock: systemClock };
     assert.equal(await probe({ ...options, check, openSocket: openTcpSocket }), want);
   });
 }
@@ -50,7 +52,7 @@ test('a health check at a port that nobody listens at: no', async () => {
   server.close();
   await once(server, 'close');
   for (const kind of ['tcp', 'http'] as const) {
-    const options = { address: '127.0.0.1', timeoutMs: 300, clock: systemClock };
+    const options = { address: '127.0.0.1', timeoutMs: 10_000, clock: systemClock };
     const check = { kind, port };
     assert.equal(await probe({ ...options, check, openSocket: openTcpSocket }), 'no');
   }
@@ -64,11 +66,11 @@ test('a health check without a way to the machine: silent', async () => {
   assert.equal(await probe({ ...options, check: { kind: 'tcp', port: 9 }, openSocket }), 'silent');
 });
 
-/** Time that passes only when told to. */
-function fakeClock(): Clock & { pass(ms: number): Promise<void> } {
+/** Time that passes only when told to, and machines that answer as they are told to. */
+function fakeWorld() {
   let now = 0;
   const timers = new Set<{ due: number; callback: () => void }>();
-  return {
+  const clock: Clock = {
     now: () => now,
     monotonicMs: () => now,
     after(delayMs, callback) {
@@ -76,10 +78,20 @@ function fakeClock(): Clock & { pass(ms: number): Promise<void> } {
       timers.add(timer);
       return () => timers.delete(timer);
     },
-    async pass(ms) {
+  };
+  const world = {
+    clock,
+    answers: (() => 'no') as (check: Check) => Answer,
+    /** Silence takes as long as one is ready to wait. */
+    ask: async (_: string, check: Check, timeoutMs: number): Promise<Answer> => {
+      const answer = world.answers(check);
+      if (answer === 'silent') await new Promise<void>((done) => clock.after(timeoutMs, done));
+      return answer;
+    },
+    async pass(ms: number): Promise<void> {
       const end = now + ms;
       for (;;) {
-        await new Promise((resolve) => setTimeout(resolve, 5));
+        await new Promise((resolve) => setImmediate(resolve));
         const next = [...timers].toSorted((a, b) => a.due - b.due)[0];
         if (next === undefined || next.due > end) break;
         timers.delete(next);
@@ -89,55 +101,83 @@ function fakeClock(): Clock & { pass(ms: number): Promise<void> } {
       now = end;
     },
   };
+  return world;
 }
 
+const own: Check = { kind: 'tcp', port: 10_250 };
+const at = (services: readonly Check[] = []) => [
+  { node: 'n1', address: '192.0.2.1', check: own, services },
+];
+
 test('a machine that falls silent is dead within 1.2 s, and alive again when it answers', async () => {
-  const clock = fakeClock();
-  let silent = false;
+  const world = fakeWorld();
   const changes: string[] = [];
-  const health = new Health({
-    clock,
-    openSocket: (family) => {
-      if (!silent) return openTcpSocket(family);
-      throw Object.assign(new Error(), { code: 'EHOSTUNREACH' });
-    },
-    onChange: (node, change) => changes.push(`${node} ${change}`),
-  });
-  health.watch([
-    { node: 'n1', address: '127.0.0.1', check: { kind: 'tcp', port: 9 }, services: [] },
-  ]);
-  await clock.pass(3000);
+  const onChange = (node: string, change: string) => changes.push(`${node} ${change}`);
+  const health = new Health({ clock: world.clock, ask: world.ask, onChange });
+  health.watch(at());
+  await world.pass(3000);
   assert.deepEqual([changes, health.isAlive('n1')], [[], true]);
-  silent = true;
-  await clock.pass(1200);
+  world.answers = () => 'silent';
+  await world.pass(1200);
   assert.deepEqual([changes, health.isAlive('n1')], [['n1 died'], false]);
-  silent = false;
-  await clock.pass(1000);
+  world.answers = () => 'no';
+  await world.pass(1000);
   assert.deepEqual([changes.at(-1), health.isAlive('n1')], ['n1 lives', true]);
   health.stop();
 });
 
+test('a machine whose firewall is silent at closed ports lives as long as its agent answers', async () => {
+  const world = fakeWorld();
+  const changes: string[] = [];
+  const onChange = (node: string, change: string) => changes.push(`${node} ${change}`);
+  const health = new Health({ clock: world.clock, ask: world.ask, onChange });
+  world.answers = ({ port }) => (port === own.port ? 'yes' : 'silent');
+  health.watch(at());
+  await world.pass(10_000);
+  assert.deepEqual([changes, health.isAlive('n1')], [[], true]);
+  health.stop();
+});
+
 test('the answer of a Service port is asked for at once, and told when it changes', async () => {
-  const clock = fakeClock();
-  let status = 503;
-  const port = await listen(createHttpServer((_, response) => response.writeHead(status).end()));
-  const check = { kind: 'http', port } as const;
+  const world = fakeWorld();
+  const check = { kind: 'http', port: 31_000 } as const;
   const changes: string[] = [];
   const health = new Health({
-    clock,
-    openSocket: openTcpSocket,
+    clock: world.clock,
+    ask: world.ask,
     onChange: (node, change) => changes.push(`${node} ${change} ${health.answerOf(node, check)}`),
   });
   assert.equal(health.answerOf('n1', check), undefined);
-  health.watch([
-    { node: 'n1', address: '127.0.0.1', check: { kind: 'tcp', port: 9 }, services: [check] },
-  ]);
-  await clock.pass(100);
+  health.watch(at([check]));
+  await world.pass(1);
   assert.deepEqual(changes, ['n1 check false']);
-  status = 200;
-  await clock.pass(700);
-  assert.deepEqual(changes.at(-1), 'n1 check true');
+  world.answers = ({ kind }) => (kind === 'http' ? 'yes' : 'no');
+  await world.pass(500);
+  assert.deepEqual(changes, ['n1 check false', 'n1 check true']);
+  // Silence once may be the network's; twice it is an answer.
+  world.answers = ({ kind }) => (kind === 'http' ? 'silent' : 'no');
+  await world.pass(500);
+  assert.equal(health.answerOf('n1', check), true);
+  await world.pass(1500);
+  assert.equal(health.answerOf('n1', check), false);
   health.watch([]);
   assert.equal(health.answerOf('n1', check), undefined);
+  health.stop();
+});
+
+test('silence at a node port means nothing: it may lead to a pod that is no more', async () => {
+  const world = fakeWorld();
+  const check = { kind: 'tcp', port: 30_080 } as const;
+  const health = new Health({ clock: world.clock, ask: world.ask, onChange: () => undefined });
+  world.answers = ({ port }) => (port === check.port ? 'yes' : 'no');
+  health.watch(at([check]));
+  await world.pass(1);
+  assert.equal(health.answerOf('n1', check), true);
+  world.answers = ({ port }) => (port === check.port ? 'silent' : 'no');
+  await world.pass(20_000);
+  assert.equal(health.answerOf('n1', check), true);
+  world.answers = () => 'no';
+  await world.pass(6000);
+  assert.equal(health.answerOf('n1', check), false);
   health.stop();
 });

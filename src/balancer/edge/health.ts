@@ -4,7 +4,7 @@
  * for that Service. A dead machine is known within 1.2 s: an interval and two unanswered questions.
  */
 import { systemClock, type Clock } from '../../lib/clock.ts';
-import { probe, type Answer, type Check, type ProbeOptions } from './probe.ts';
+import type { Answer, Check } from './probe.ts';
 
 /** Between two rounds of questions. */
 const intervalMs = 500;
@@ -25,7 +25,9 @@ const checksPerRound = 16;
 
 export type Watched = { readonly node: string; readonly address: string; readonly check: Check };
 
-export type HealthOptions = Pick<ProbeOptions, 'openSocket'> & {
+export type HealthOptions = {
+  /** Asks a machine once, and does not wait longer than that for its answer. */
+  readonly ask: (address: string, check: Check, timeoutMs: number) => Promise<Answer>;
   /** A node died or came back, or the answer of one of its ports changed. */
   readonly onChange: (node: string, change: 'died' | 'lives' | 'check') => void;
   readonly clock?: Clock;
@@ -148,8 +150,7 @@ export class Health {
   }
 
   #ask({ address }: NodeState, check: Check): Promise<Answer> {
-    const { openSocket } = this.#options;
-    return probe({ address, check, timeoutMs, clock: this.#clock, openSocket });
+    return this.#options.ask(address, check, timeoutMs);
   }
 }
 
