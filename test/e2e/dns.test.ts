@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import * as packet from 'dns-packet';
 import type { Pod, Service } from '../../src/api/types.ts';
-import { Cluster, eventually, home, must, removeHome, run } from './harness.ts';
+import { Cluster, eventually, fairlead, home, must, removeHome, run, start } from './harness.ts';
 import type { Pairs, PairsSeen } from './name-pairs.ts';
 import { at, httpAnswers, inPod, type Place } from './places.ts';
 
@@ -241,6 +241,71 @@ test('[D90a] names of the outside are asked of the host’s resolver', async () 
 test('[D111] over TCP it is the same', async () => {
   const { stdout } = await at(client, 'dig', `@${server}`, '+tcp', '+short', `my-headless.${zone}`);
   assert.equal(stdout.trim().split('\n').length, 3);
+});
+
+test('a server on its own, from a kubeconfig and a Corefile, answers as the cluster’s own', async () => {
+  const corefile = join(home, 'Corefile');
+  const text = (ttl: number) => `.:5300 {
+    bind 127.0.0.1
+    errors
+    log
+    health 127.0.0.1:5301 {\n lameduck 1s\n }
+    ready 127.0.0.1:5302
+    prometheus 127.0.0.1:5303
+    kubernetes cluster.local in-addr.arpa ip6.arpa {
+      pods verified
+      ttl ${ttl}
+      fallthrough in-addr.arpa ip6.arpa
+    }
+    forward . /etc/resolv.conf
+    cache 30
+    reload 2s 0s
+    loadbalance
+  }\n`;
+  writeFileSync(corefile, text(30));
+  const args = ['dns', '--kubeconfig', cluster.kubeconfig, '-conf', corefile];
+  const child = start(join(import.meta.dirname, '../../bin/fairlead'), args);
+  let printed = '';
+  child.stdout?.on('data', (chunk: Buffer) => (printed += chunk.toString()));
+  const ended = new Promise((resolve) => child.once('exit', (code) => resolve(code)));
+  const page = (port: number, path: string) => run('curl', ['-s', `127.0.0.1:${port}/${path}`]);
+  const here = async (...query: string[]) =>
+    (await run('dig', ['@127.0.0.1', '-p', '5300', ...query])).stdout;
+  await eventually('ready', async () => (await page(5302, 'ready')).stdout === 'OK');
+  const names = ['my-svc', 'my-headless', 'pod-0.my-headless', 'nobody', 'gone'];
+  for (const name of names.map((one) => `${one}.${zone}`)) {
+    const own = (await here('+short', name, 'A')).split('\n').filter(Boolean).toSorted();
+    assert.deepEqual(own, await short(name, 'A'), name);
+  }
+  assert.match(await here('example.test', 'A'), /192\.0\.2\.53/);
+  assert.match(await here(`my-svc.${zone}`, 'A'), new RegExp(`${zone}\\.\\s+30\\s`));
+  await eventually('a line of the log', () =>
+    /"A IN example\.test\. udp \d+ false \d+" NOERROR/.test(printed),
+  );
+  assert.match(
+    (await page(5303, 'metrics')).stdout,
+    /coredns_plugin_enabled\{.*name="kubernetes"\} 1/,
+  );
+  // A changed file counts without a restart, a broken one does not.
+  writeFileSync(corefile, 'nonsense {');
+  await eventually('the refusal', async () =>
+    /coredns_reload_failed_total [1-9]/.test((await page(5303, 'metrics')).stdout),
+  );
+  writeFileSync(corefile, text(31));
+  await eventually('the new TTL', async () =>
+    new RegExp(`${zone}\\.\\s+31\\s`).test(await here(`my-svc.${zone}`, 'A')),
+  );
+  child.kill('SIGTERM');
+  assert.match(await here(`my-svc.${zone}`, 'A'), /NOERROR/);
+  assert.equal(await ended, 0);
+});
+
+test('a Corefile that is wrong is said with its line', async () => {
+  const corefile = join(home, 'broken');
+  writeFileSync(corefile, '.:53 {\n  forwrd . 192.0.2.1\n}\n');
+  const { code, stderr } = await fairlead('dns', '--check', '--config', corefile);
+  assert.equal(code, 2);
+  assert.match(stderr, /line 2: unknown directive "forwrd"\n\s+Did you mean "forward"\?/);
 });
 
 test('[K39] the DNS pods are deleted under load: no question is lost beyond a retry', async () => {

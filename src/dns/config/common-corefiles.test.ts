@@ -1,8 +1,10 @@
 /** The Corefiles that clusters come with, as their projects ship them. */
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
+
+import { parseAllDocuments } from 'yaml';
 
 import { formatName } from '../wire/name.ts';
 import { parseCorefile } from './corefile.ts';
@@ -292,4 +294,25 @@ test('what people add most is understood', () => {
       ['tls 853', 'tls 853'],
     ],
   );
+});
+
+test('the example for a real cluster is the Corefile beside it, under the names people look for', () => {
+  const corefile = readFileSync('examples/dns/Corefile', 'utf8');
+  const objects = parseAllDocuments(readFileSync('examples/dns/deployment.yaml', 'utf8')).map(
+    (document) => document.toJS() as { kind: string; metadata: { name: string } },
+  );
+  assert.deepEqual(
+    objects.map(({ kind, metadata }) => `${kind} ${metadata.name}`),
+    [
+      'ServiceAccount coredns',
+      'ClusterRole system:coredns',
+      'ClusterRoleBinding system:coredns',
+      'ConfigMap coredns',
+      'Deployment coredns',
+      'Service kube-dns',
+    ],
+  );
+  const map = objects[3] as unknown as { data: { Corefile: string } };
+  assert.equal(map.data.Corefile, corefile);
+  assert.equal(parse(corefile).blocks[0]!.plugins.kubernetes!.ttlSeconds, 30);
 });
