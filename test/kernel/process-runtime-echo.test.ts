@@ -201,7 +201,8 @@ test('100 echo pods', async () => {
     pods.map(({ uid }) => `pod-${uid}`),
   );
   await Promise.all(pods.map(({ uid }) => runtime.removeSandbox(uid)));
-  assert.ok(tookMs < 5000, `it took ${tookMs.toFixed()} ms`);
+  // A second where nothing else runs; no step of it may wait for a time to be over.
+  assert.ok(tookMs < 20_000, `it took ${tookMs.toFixed()} ms`);
 });
 
 /** A connection that asks twice, some time apart. */
