@@ -11,13 +11,16 @@ import * as packet from 'dns-packet';
 import type { Client } from '../../src/client/client.ts';
 import { systemClock, type Clock } from '../../src/lib/clock.ts';
 import {
+  ask,
   createNamespace,
   createService,
   frame,
   loopbackUp,
   question,
   startApi,
+  startCorefile,
   startServer,
+  startUpstream,
   type Asked,
 } from './dns-harness.ts';
 
@@ -54,6 +57,54 @@ function checkReply(bytes: Buffer, id: number): void {
     reply.answers.map(({ data }) => data),
     want,
   );
+}
+
+// Before thousands of connections leave their ports behind them: servers upstream want one each.
+for (const workers of [0, 1]) {
+  test(`blocks beside each other on one socket keep their own answers, ${workers} workers`, async () => {
+    const upstreams = await Promise.all(
+      ['198.51.100.1', '198.51.100.2'].map((data) =>
+        startUpstream(({ questions: [asked] }) => ({
+          answers: [{ name: asked!.name, type: 'A', ttl: 60, data }],
+        })),
+      ),
+    );
+    const [all, stub] = upstreams.map(({ address }) => address);
+    const text = `
+      cluster.local:5301 { bind 127.0.0.1
+        kubernetes cluster.local }
+      corp.example:5301 corp.test:5301 { bind 127.0.0.1
+        forward . ${stub}
+        cache 30 }
+      .:5301 { bind 127.0.0.1
+        forward . ${all}
+        cache 30 }`
+      .replaceAll(' }\n', '\n}\n')
+      .replace(/ \}$/, '\n}');
+    using closing = new DisposableStack();
+    for (const upstream of upstreams) closing.defer(() => upstream.close());
+    await using server = await startCorefile(client, text, { workers });
+    const cases = [
+      ['svc-7.ns.svc.cluster.local', '10.96.1.7'],
+      ['www.corp.example', '198.51.100.2'],
+      ['www.corp.test', '198.51.100.2'],
+      ['www.example', '198.51.100.1'],
+    ] as const;
+    for (let time = 0; time < 4; time += 1) {
+      for (const [name, address] of cases) {
+        const { answers } = await ask(server.at, `${name}. A`);
+        assert.deepEqual(
+          answers.map(({ data }) => data),
+          [address],
+          name,
+        );
+      }
+    }
+    assert.deepEqual(
+      upstreams.map(({ asked }) => asked),
+      [['www.example A'], ['www.corp.example A', 'www.corp.test A']],
+    );
+  });
 }
 
 const connections = 1200;
