@@ -31,7 +31,7 @@ export async function runDns(
 ): Promise<void> {
   const flags = parseFlags(args);
   const log = createLogger('dns', env.FAIRLEAD_LOG);
-  const warn = (text: string) => log.warn(text);
+  const warn = (text: string) => (flags.check ? console.error(`Warning: ${text}`) : log.warn(text));
   const corefile = 'corefile' in flags ? await corefileOf(flags, env, warn) : undefined;
   const configuration =
     'corefile' in flags

@@ -8,6 +8,7 @@ import { parseAllDocuments } from 'yaml';
 
 import { formatName } from '../wire/name.ts';
 import { parseCorefile } from './corefile.ts';
+import { formatConfiguration } from './print.ts';
 import type { Configuration } from './types.ts';
 
 const dir = mkdtempSync('/tmp/corefiles-');
@@ -294,6 +295,22 @@ test('what people add most is understood', () => {
       ['tls 853', 'tls 853'],
     ],
   );
+});
+
+test('the effective configuration names every setting in words', () => {
+  const text = formatConfiguration(parse(edits));
+  for (const line of [
+    '. on dns://',
+    'servers: 10.0.0.1:53 10.0.0.2:5353',
+    'servers: tls://9.9.9.9:853 tls://149.112.112.112:853',
+    'sources: 10.0.0.0/8 192.168.0.0/16',
+    'classes: denial error',
+    'pattern: /(.*)\\.my\\.domain\\./',
+    'zones: cluster.local.',
+  ]) {
+    assert.ok(text.includes(line), `${line} in\n${text}`);
+  }
+  assert.doesNotMatch(text, /\[object|\0|undefined/);
 });
 
 test('the example for a real cluster is the Corefile beside it, under the names people look for', () => {

@@ -100,7 +100,7 @@ const broken: [text: string, error: RegExp][] = [
   ['. {\n  rewrite ttl a.test 9-3\n}', /line 2: "9-3" is not a range of seconds/],
   ['. {\n  template IN A {\n  answer "{{ range .X }}"\n }\n}', /line 3: .* cannot be filled in/],
   [
-    '. {\n  acl {\n  block net 10.0.0.0\/33\n }\n}',
+    '. {\n  acl {\n  block net 10.0.0.0/33\n }\n}',
     /line 3: "10.0.0.0\/33" is not an address or a range/,
   ],
   ['. {\n  reload 1s\n}', /line 2: "1s" must be at least 2s/],
@@ -108,10 +108,7 @@ const broken: [text: string, error: RegExp][] = [
   ['. {\n  transfer\n}', /line 2: "transfer" needs "to"/],
   ['. {\n  loadbalance weighted\n}', /line 2: "weighted" names no file/],
   ['. {\n  bufsize 100\n}', /line 2: "100" must be a whole number between 512 and 4096/],
-  [
-    '. {\n  forward . quic:\/\/1.1.1.1\n}',
-    /line 2: "quic:\/\/1.1.1.1" is neither an IP address nor/,
-  ],
+  ['. {\n  forward . quic://1.1.1.1\n}', /line 2: "quic:\/\/1.1.1.1" is neither an IP address nor/],
   [
     '. {\n  cache {\n  serve_stale 1h later\n }\n}',
     /line 3: "later" must be one of: immediate, verify/,

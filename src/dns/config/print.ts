@@ -1,6 +1,8 @@
 /** A configuration as text, for `fairlead dns --check`: every setting with the value it has. */
-import { formatHostPort } from '../../lib/ip.ts';
+import { formatCidr, formatHostPort, type Cidr } from '../../lib/ip.ts';
+import { formatServer, type Server } from '../upstream/servers.ts';
 import { formatName } from '../wire/name.ts';
+import type { GoTemplate } from './go-template.ts';
 import type { Configuration, Site } from './types.ts';
 
 /** One paragraph a block: where it serves what, then each directive with its settings. */
@@ -19,25 +21,33 @@ function siteText({ zone, scheme, host, port }: Site): string {
 
 function linesOf(name: string, value: unknown): string[] {
   if (value === undefined) return [];
-  if (Array.isArray(value) && value.some((item) => isPlainObject(item) && !isHostPort(item))) {
+  if (Array.isArray(value) && value.some((item) => textOf(item) === undefined)) {
     return value.flatMap((item) => linesOf(name, item));
   }
-  if (!isPlainObject(value) || isHostPort(value)) return [`${name}: ${valueText(value)}`];
-  const inner = Object.entries(value).flatMap(([key, item]) => linesOf(key, item));
+  const text = Array.isArray(value) ? listText(value) : textOf(value);
+  if (text !== undefined) return [`${name}: ${text}`];
+  const inner = Object.entries(value as object).flatMap(([key, item]) => linesOf(key, item));
   return [inner.length === 0 ? name : `${name}:`, ...inner.map((line) => `  ${line}`)];
 }
 
-function isPlainObject(value: unknown): value is object {
-  return typeof value === 'object' && value !== null && value.constructor === Object;
+function listText(values: readonly unknown[]): string {
+  return values.length === 0 ? 'none' : values.map(textOf).join(' ');
 }
 
-function isHostPort(value: unknown): value is { host: string; port: number } {
-  return isPlainObject(value) && 'host' in value && 'port' in value;
-}
+type Known = Partial<Server & Cidr & GoTemplate>;
 
-function valueText(value: unknown): string {
-  if (Array.isArray(value)) return value.length === 0 ? 'none' : value.map(valueText).join(' ');
-  if (isHostPort(value)) return formatHostPort(value.host, value.port);
+/** A value in one word or few; undefined for one that needs lines of its own. */
+function textOf(value: unknown): string | undefined {
+  if (value instanceof Set) return listText([...value]);
+  if (value instanceof RegExp) return String(value);
+  if (typeof value === 'object' && value !== null) {
+    const { scheme, host, port, serverName, prefixLength, fill, text } = value as Known;
+    if (prefixLength !== undefined) return formatCidr(value as Cidr);
+    if (fill !== undefined) return text;
+    if (host === undefined || port === undefined) return undefined;
+    if (scheme === undefined) return formatHostPort(host, port);
+    return `${formatServer({ scheme, host, port })}${serverName === undefined ? '' : ` as ${serverName}`}`;
+  }
   // A name in wire form ends in the root's zero byte.
   if (typeof value === 'string' && value.endsWith('\0')) return formatName(value);
   return value === Infinity ? 'unlimited' : String(value);
