@@ -2,7 +2,7 @@
 import { monitorRuleset, NftConnection } from '../../src/kernel/nftables/index.ts';
 
 /** Commits that come this soon after one another belong to one change. */
-const QUIET_MS = 250;
+const QUIET_MS = 600;
 const PATIENCE_MS = 120_000;
 
 /** Listens only while disposed of: notifications cost whoever commits. */

@@ -52,6 +52,8 @@ export async function measure(
     await changeOne(bench, running);
     await addAndRemove(bench);
     await changeMany(bench, running);
+    // What is still under way would be work for the restart.
+    await sleep(2000);
     note(bench, 'memory at rest', memory(running.child.pid!).now, 'MB');
   } finally {
     await kill(running.child);
