@@ -391,9 +391,15 @@ class ServiceProxy implements Proxy {
     this.#pacer.ask(retryMs);
   }
 
+  /** A family that fails waits for its next try, which need not keep us from mending the other (P136). */
+  get #isIdle(): boolean {
+    const waits = this.#pacer.waits && this.#backend.failing.length === 0;
+    return this.#swept && !waits && this.#dirty.size === 0;
+  }
+
   #watchKernel(): KernelWatch {
     return new KernelWatch({
-      isIdle: () => this.#swept && !this.#pacer.waits && this.#dirty.size === 0,
+      isIdle: () => this.#isIdle,
       wasChangedByOthers: () => this.#backend.wasChangedByOthers(),
       isGone: () => this.#backend.isGone(),
       compare: () => this.#compareNow(),

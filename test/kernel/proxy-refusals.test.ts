@@ -16,6 +16,8 @@ import { planService } from '../../src/plan/service.ts';
 import type { ServicePlan } from '../../src/plan/types.ts';
 import { NftablesBackend, type FamilyCommit } from '../../src/proxy/nftables/backend.ts';
 import { FEATURES, missingFeatures, notSupported } from '../../src/proxy/nftables/requirements.ts';
+import { DEFAULT_SETTINGS } from '../../src/proxy/nftables/rule-parts.ts';
+import { FamilyTable } from '../../src/proxy/nftables/table.ts';
 import { startProxy } from '../../src/proxy/service-proxy.ts';
 import { createMemoryStore } from '../../src/store/store.ts';
 import { DROP_MS } from './proxy-peer.ts';
@@ -120,6 +122,30 @@ test('what nobody is to blame for is not blamed on anybody', () => {
   assert.deepEqual(backend.failing, ['ipv4']);
 });
 
+test('what is refused for no fault of a Service is written once it can be', async () => {
+  /** As a kernel that is out of memory for a while. */
+  class Starved extends NftConnection {
+    isStarved = true;
+
+    override apply(...given: Parameters<NftConnection['apply']>): void {
+      if (this.isStarved) throw new Error('ENOMEM');
+      super.apply(...given);
+    }
+  }
+  using connection = new Starved();
+  const table = new FamilyTable({ ...DEFAULT_SETTINGS, family: 'ipv4' }, () => 7);
+  table.open(connection);
+  table.program.sweep();
+  table.setService('shop/web', planOf('web', 20, [local]));
+  assert.throws(() => table.commit(connection), /ENOMEM/);
+  assert.throws(() => table.commitByHalves(connection), /ENOMEM/);
+  connection.isStarved = false;
+  table.open(connection);
+  table.program.sweep();
+  table.commit(connection);
+  assert.equal(await serverAt('10.96.0.20'), local);
+});
+
 test('[P136] one family that fails does not stop the other, and comes back by itself', async (t) => {
   const { client } = await startApi();
   const owner = new NftConnection();
@@ -143,6 +169,10 @@ test('[P136] one family that fails does not stop the other, and comes back by it
   assert.equal(await serverAt('10.96.0.20', DROP_MS), 'ETIMEDOUT');
   assert.match(failures.join('\n'), /ipv4 .*owns it/);
   assert(!failures.join().includes('ipv6'), failures.join('\n'));
+  // Nor does it keep the other from being mended.
+  execFileSync('nft', ['delete', 'table', 'ip6', 'fairlead']);
+  await eventually(() => serverAt('fd00:10:96::20'), family6);
+  assert.equal(await serverAt('10.96.0.20'), 'ETIMEDOUT');
   // The table goes with its owner.
   owner[Symbol.dispose]();
   await eventually(() => serverAt('10.96.0.20', DROP_MS), local);

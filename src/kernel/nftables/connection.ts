@@ -59,12 +59,18 @@ const NO_TRAFFIC = { transactions: 0, messages: 0, bytes: 0, bytesMax: 0, msMax:
 /** A connection to nf_tables in the namespace the calling thread is in now. */
 export class NftConnection {
   readonly #socket = new NetlinkSocket(NETLINK_NETFILTER);
+  #appliedCount = 0;
   #traffic = NO_TRAFFIC;
   #readBefore = 0;
 
   /** Events name this number as the cause when the change was made here. */
   get portId(): number {
     return this.#socket.portId;
+  }
+
+  /** Transactions that the kernel took; each has raised the generation. */
+  get appliedCount(): number {
+    return this.#appliedCount;
   }
 
   /** What was sent and read since the last call, refused transactions too. */
@@ -160,6 +166,7 @@ export class NftConnection {
       answers.some(({ sequence }) => sequence === last),
       'the kernel answered a transaction with neither success nor refusal',
     );
+    this.#appliedCount += 1;
   }
 
   #send(batch: Uint8Array, messages: number): void {

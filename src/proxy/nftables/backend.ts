@@ -31,7 +31,7 @@ export class NftablesBackend {
   readonly tables: readonly FamilyTable[];
   readonly #log: Logger;
   #connection: NftConnection | undefined;
-  /** The generation after our last commit. */
+  /** Of the ruleset when the connection was made. */
   #generation = 0;
   /** Families whose last commit was refused, and why; they wait for `retry`. */
   readonly #failing = new Map<FamilyTable, unknown>();
@@ -149,7 +149,7 @@ export class NftablesBackend {
     const connection = this.#connection;
     if (connection === undefined) return 0;
     return this.#working.reduce(
-      (sum, table) => sum + this.#guard(table, tell, () => this.#counted(table.commit(connection))),
+      (sum, table) => sum + this.#guard(table, tell, () => table.commit(connection)),
       0,
     );
   }
@@ -167,9 +167,9 @@ export class NftablesBackend {
         table.open(connection);
         if (this.#swept) table.program.sweep();
         try {
-          return this.#counted(table.commit(connection));
+          return table.commit(connection);
         } catch {
-          const outcome = table.commitByHalves(connection, () => this.#counted(1));
+          const outcome = table.commitByHalves(connection);
           refused.push(...outcome.refused);
           return outcome.writes;
         }
@@ -200,12 +200,6 @@ export class NftablesBackend {
     }
   }
 
-  /** Every commit of ours is a generation. */
-  #counted(writes: number): number {
-    if (writes > 0) this.#generation = nextGeneration(this.#generation);
-    return writes;
-  }
-
   /** Packets to node ports on loopback addresses that were refused since the tables exist. */
   localhostRejected(): number {
     const connection = this.#connection;
@@ -223,23 +217,25 @@ export class NftablesBackend {
     return this.#connection?.takeTraffic();
   }
 
-  /** Whether a table of ours is missing altogether. */
+  /** Whether a table of ours is missing altogether, other than that of a family that fails. */
   isGone(): boolean {
     const names = this.#connection?.tables().map((table) => `${table.family} ${table.name}`);
-    return this.tables.some(({ family }) => {
+    return this.#working.some(({ family }) => {
       const { family: nft, table } = tableOf(family);
       return names?.includes(`${nft} ${table}`) === false;
     });
   }
 
-  /** Whether anybody else has changed any ruleset since our last commit. */
+  /** Whether anybody else has changed any ruleset since it was read. */
   wasChangedByOthers(): boolean {
-    if (this.#connection === undefined) return false;
-    return this.#connection.generation().id !== this.#generation;
+    const connection = this.#connection;
+    if (connection === undefined) return false;
+    return connection.generation().id !== raised(this.#generation, connection.appliedCount);
   }
 }
 
-/** The kernel's counter is 16 bits wide in older kernels and skips 0 (nf_tables_commit). */
-function nextGeneration(generation: number): number {
-  return (generation + 1) % 2 ** 32 || 1;
+/** Each transaction raises the kernel's counter by one; it skips 0 (nf_tables_commit). */
+function raised(generation: number, count: number): number {
+  const sum = generation + count;
+  return sum < 2 ** 32 ? sum : sum - 2 ** 32 + 1;
 }

@@ -102,23 +102,14 @@ export class FamilyTable {
    * out by halves, until those are found that it refuses. They keep the rules they had. Throws
    * when it is none of them.
    */
-  commitByHalves(
-    connection: NftConnection,
-    onCommit: () => void,
-  ): { writes: number; refused: RefusedService[] } {
+  commitByHalves(connection: NftConnection): { writes: number; refused: RefusedService[] } {
     const suspects = this.#withdrawChanges();
     const refused: RefusedService[] = [];
-    let writes = 0;
-    const write = () => {
-      const written = this.#write(connection);
-      if (written > 0) onCommit();
-      writes += written;
-    };
-    write();
+    let writes = this.#writeWithout(suspects, connection);
     const attempt = (changes: readonly Change[]) => {
       for (const { service, after } of changes) this.program.setService(service, after);
       try {
-        write();
+        writes += this.#write(connection);
       } catch (error) {
         for (const { service, before } of changes) this.program.setService(service, before);
         const [first] = changes;
@@ -134,6 +125,16 @@ export class FamilyTable {
     if (suspects.length > 0) attempt(suspects);
     this.#before.clear();
     return { writes, refused };
+  }
+
+  /** Writes what is left without them. If that is refused, they wait with it for the next try. */
+  #writeWithout(suspects: readonly Change[], connection: NftConnection): number {
+    try {
+      return this.#write(connection);
+    } catch (error) {
+      for (const { service, after } of suspects) this.program.setService(service, after);
+      throw error;
+    }
   }
 
   /** Takes back every change that leaves less to write without it. */
