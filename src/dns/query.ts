@@ -110,7 +110,7 @@ export function parseQuery(packet: Uint8Array): Parsed {
 /** Of the one SOA in the authority section. */
 function serialIn(cursor: Cursor, counts: { an: number; ns: number }): number | undefined {
   let serial: number | undefined;
-  for (let left = counts.an + counts.ns; left > 0; left -= 1) {
+  for (let left = counts.an + counts.ns; left > 0 && hasMore(cursor); left -= 1) {
     const { type, data } = readRecord(cursor);
     const numbers = data[2];
     if (type !== TYPE.SOA || !(numbers instanceof Uint8Array) || numbers.length < 4) continue;
@@ -119,15 +119,18 @@ function serialIn(cursor: Cursor, counts: { an: number; ns: number }): number | 
   return serial;
 }
 
+/** Records that are counted and not there are overlooked, as CoreDNS does. */
+function hasMore({ at, bytes }: Cursor): boolean {
+  return at < bytes.length;
+}
+
 function readEdns(
   cursor: Cursor,
   counts: { an: number; ns: number; ar: number },
 ): Edns | undefined {
-  // Records that are counted and not there are overlooked, as CoreDNS does.
-  const more = () => cursor.at < cursor.bytes.length;
-  for (let skip = counts.an + counts.ns; skip > 0 && more(); skip -= 1) readRecord(cursor);
+  for (let skip = counts.an + counts.ns; skip > 0 && hasMore(cursor); skip -= 1) readRecord(cursor);
   let edns: Edns | undefined;
-  for (let left = counts.ar; left > 0 && more(); left -= 1) {
+  for (let left = counts.ar; left > 0 && hasMore(cursor); left -= 1) {
     const record = readRecord(cursor);
     if (record.type !== TYPE.OPT) continue;
     // RFC 6891 §6.1.1: a second OPT, or one that is not at the root, is a format error.
