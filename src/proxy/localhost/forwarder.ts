@@ -13,6 +13,8 @@ import { targetKey, type PortPlan, type ServicePlan, type Target } from '../../p
 
 /** An endpoint that does not answer within this is given up. */
 const DIAL_MS = 5000;
+/** A port that somebody else has is tried again after this, or when a Service changes. */
+const RETRY_MS = 5000;
 
 export type LocalhostForwarderOptions = {
   readonly log: Logger;
@@ -25,7 +27,6 @@ type Pin = { readonly target: string; readonly untilMs: number };
 
 type Listener = {
   readonly server: Server;
-  readonly connections: Set<Socket>;
   /** The plan in force; it changes under a running listener. */
   port: PortPlan;
   /** The one client there is, localhost, stays with its endpoint as long as it keeps coming. */
@@ -36,6 +37,9 @@ export class LocalhostForwarder {
   readonly #options: LocalhostForwarderOptions;
   readonly #ports = new Map<string, readonly PortPlan[]>();
   readonly #listeners = new Map<string, Listener>();
+  /** Of listeners that are closed, too. */
+  readonly #connections = new Set<Socket>();
+  #cancelRetry: (() => void) | undefined;
   #addresses: readonly string[] = [];
   #changed = false;
 
@@ -74,10 +78,9 @@ export class LocalhostForwarder {
   }
 
   [Symbol.dispose](): void {
-    for (const [key, listener] of this.#listeners) {
-      this.#close(key, listener);
-      for (const socket of listener.connections) socket.destroy();
-    }
+    this.#cancelRetry?.();
+    for (const [key, listener] of this.#listeners) this.#close(key, listener);
+    for (const socket of this.#connections) socket.destroy();
   }
 
   #wanted(): Map<string, PortPlan> {
@@ -95,19 +98,28 @@ export class LocalhostForwarder {
 
   #open(key: string, port: PortPlan): void {
     const server = createServer({ allowHalfOpen: true });
-    const listener: Listener = { server, connections: new Set(), port, pin: undefined };
+    const listener: Listener = { server, port, pin: undefined };
     this.#listeners.set(key, listener);
     server.maxConnections = limits.localhostConnectionsMax;
     server.on('connection', (client) => this.#forward(client, listener));
     server.on('error', (error) => {
-      // A process of the machine has the port: it keeps it (P37). The next change tries again.
+      // A process of the machine has the port: it keeps it (P37).
       this.#options.log.warn({ address: key, error: messageOf(error) }, 'cannot serve node port');
-      this.#listeners.delete(key);
-      this.#changed = true;
+      server.close();
+      if (this.#listeners.get(key) === listener) this.#listeners.delete(key);
+      this.#retryLater();
     });
     const address = key.slice(0, key.lastIndexOf(':')).replace(/^\[|\]$/g, '');
     server.listen({ host: address, port: port.nodePort!, ipv6Only: true });
     server.unref();
+  }
+
+  #retryLater(): void {
+    this.#cancelRetry ??= this.#options.clock.after(RETRY_MS, () => {
+      this.#cancelRetry = undefined;
+      this.#changed = true;
+      this.apply();
+    });
   }
 
   /** Running connections go on, as they do when a rule goes. */
@@ -117,7 +129,7 @@ export class LocalhostForwarder {
   }
 
   #forward(client: Socket, listener: Listener): void {
-    const { connections } = listener;
+    const connections = this.#connections;
     const { address, port } = this.#choose(listener);
     const server = connect({ host: address, port, allowHalfOpen: true });
     const cancel = this.#options.clock.after(DIAL_MS, () => server.destroy());
