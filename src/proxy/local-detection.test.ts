@@ -2,7 +2,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { planDetection } from './local-detection.ts';
+import type { Node } from '../api/types.ts';
+import { planDetection, podCidrsOf } from './local-detection.ts';
 import type { DetectLocal } from './options.ts';
 
 const dual = ['172.29.0.11', 'fd00:172:29::11'];
@@ -86,5 +87,27 @@ for (const { name, detect, nodeIPs = dual, nodePodCidrs = [], ...want } of cases
     for (const [index, text] of (want.warnings ?? []).entries()) {
       assert.match(warnings[index]!, text);
     }
+  });
+}
+
+const specs: { name: string; spec: NonNullable<Node['spec']>; want: readonly string[] }[] = [
+  { name: 'none yet', spec: {}, want: [] },
+  { name: 'none, as some writers say it', spec: { podCIDR: '', podCIDRs: [] }, want: [] },
+  {
+    name: 'the list alone',
+    spec: { podCIDRs: ['10.1.0.0/24', 'fd00::/64'] },
+    want: ['10.1.0.0/24', 'fd00::/64'],
+  },
+  { name: 'the old field alone', spec: { podCIDR: '10.1.0.0/24' }, want: ['10.1.0.0/24'] },
+  {
+    name: 'the old field and an empty list',
+    spec: { podCIDR: '10.1.0.0/24', podCIDRs: [] },
+    want: ['10.1.0.0/24'],
+  },
+];
+
+for (const { name, spec, want } of specs) {
+  test(`the pod ranges of a node: ${name}`, () => {
+    assert.deepEqual(podCidrsOf({ metadata: { name: 'node-1' }, spec }), want);
   });
 }

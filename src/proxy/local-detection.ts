@@ -1,4 +1,5 @@
 /** How traffic from pods of this node is told from other traffic (P66). Pure. */
+import type { Node } from '../api/types.ts';
 import { familyOf, parseCidr, type IpFamily } from '../lib/ip.ts';
 import { UserError } from '../lib/errors.ts';
 import { normalCidr } from '../plan/address.ts';
@@ -28,6 +29,13 @@ export function planDetection(detect: DetectLocal, facts: DetectionFacts): Detec
   }
   const cidrs = detect.mode === 'NodeCIDR' ? facts.nodePodCidrs : detect.cidrs;
   return byPrefix(detect.mode, cidrs, facts.nodeIPs);
+}
+
+/** Ranges of the pods of a node; none while it was given none. */
+export function podCidrsOf(node: Node | undefined): readonly string[] {
+  const { podCIDR, podCIDRs } = node?.spec ?? {};
+  if (podCIDRs !== undefined && podCIDRs.length > 0) return podCIDRs;
+  return podCIDR === undefined || podCIDR === '' ? [] : [podCIDR];
 }
 
 function byInterface(kind: 'name' | 'prefix', text: string, mode: string): Detection {

@@ -10,7 +10,7 @@ import { monitorRoutes, RouteConnection } from '../kernel/route/index.ts';
 import type { Clock } from '../lib/clock.ts';
 import { messageOf } from '../lib/errors.ts';
 import type { PlanContext } from '../plan/service.ts';
-import { planDetection } from './local-detection.ts';
+import { planDetection, podCidrsOf } from './local-detection.ts';
 import { chooseNodePortAddresses } from './node-port-addresses.ts';
 import type { ProxyOptions } from './options.ts';
 import { ServiceCidrWatch } from './service-cidr-watch.ts';
@@ -180,12 +180,6 @@ function changeBetween(old: PlanContext, now: PlanContext): NodeChange | undefin
 
 function same(a: readonly string[], b: readonly string[]): boolean {
   return a.length === b.length && a.every((text, index) => text === b[index]);
-}
-
-function podCidrsOf(node: Node | undefined): readonly string[] {
-  const { podCIDR, podCIDRs } = node?.spec ?? {};
-  if (podCIDRs !== undefined && podCIDRs.length > 0) return podCIDRs;
-  return podCIDR === undefined || podCIDR === '' ? [] : [podCIDR];
 }
 
 /** One whose duplicate detection failed is not the machine's. */

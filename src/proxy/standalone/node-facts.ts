@@ -6,6 +6,7 @@ import type { Clock } from '../../lib/clock.ts';
 import { WorldError } from '../../lib/errors.ts';
 import { canonicalIp, familyOf, type IpFamily } from '../../lib/ip.ts';
 import type { Logger } from '../../lib/log.ts';
+import { podCidrsOf } from '../local-detection.ts';
 import type { ProxyConfig } from './fields.ts';
 
 const ADDRESSES_WAIT_MS = 30_000;
@@ -54,12 +55,6 @@ export function usableFamilies(
   }
   if (!ipv6) return ['ipv4'];
   return primary === 'ipv4' ? ['ipv4', 'ipv6'] : ['ipv6', 'ipv4'];
-}
-
-/** Prefixes of pods on this machine, for detectLocalMode NodeCIDR. */
-export function podCidrsOf(node: Node | undefined): readonly string[] {
-  const { podCIDRs, podCIDR } = node?.spec ?? {};
-  return podCIDRs ?? (podCIDR === undefined ? [] : [podCIDR]);
 }
 
 export type WaitOptions = {
