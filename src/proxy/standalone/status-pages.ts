@@ -24,7 +24,7 @@ export function statusPages(options: StatusPagesOptions): RequestListener {
       notFound(response);
       return;
     }
-    Promise.resolve(page(request, response)).catch((error: unknown) => {
+    Promise.try(page, request, response).catch((error: unknown) => {
       options.log.error({ path, error: String(error) }, 'cannot answer');
       if (!response.headersSent) sendText(response, 500, 'Internal Server Error\n');
     });
