@@ -17,7 +17,7 @@ export class ClassTable {
   /** Class chains in the kernel with sound rules. */
   #chains = new Set<string>();
   readonly #newChains = new Map<string, Class>();
-  /** Chains that no element leads to any more. */
+  /** Chains of the kernel that no element leads to any more. */
   readonly #leaving = new Set<string>();
   /** Between adoption and sweep some chain that nobody asked for may still lead to a leaving one. */
   #adopting = false;
@@ -83,7 +83,7 @@ export class ClassTable {
 
   get deleteChains(): string[] {
     if (this.#adopting) return [];
-    return [...this.#leaving].filter((chain) => this.#chains.has(chain));
+    return [...this.#leaving];
   }
 
   confirm(changes: { addChains: readonly Class[]; deleteChains: readonly string[] }): void {
@@ -118,7 +118,7 @@ export class ClassTable {
   #leave(chain: string | undefined): void {
     if (chain === undefined) return;
     this.#newChains.delete(chain);
-    this.#leaving.add(chain);
+    if (this.#chains.has(chain)) this.#leaving.add(chain);
   }
 
   #isLedTo(chain: string): boolean {
