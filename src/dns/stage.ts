@@ -34,7 +34,12 @@ export type Asked = {
 export type Source = { readonly stage: string; readonly detail?: () => string };
 
 /** An answer of other servers: good until then, in monotonic milliseconds. */
-export type Cached = { readonly kind: 'success' | 'denial'; readonly expiresAtMs: number };
+export type Cached = {
+  readonly kind: 'success' | 'denial';
+  readonly expiresAtMs: number;
+  /** They said AD, whether or not this client hears it. */
+  readonly authentic: boolean;
+};
 
 /** A reply without its header's copied part, its question and its OPT record. */
 export type Answer = {

@@ -1,6 +1,6 @@
 /** Takes an encoded reply apart into what is kept of it. */
 import { cursorOver, readU16, skipName } from '../wire/decode.ts';
-import { headerBytes, TYPE } from '../wire/message.ts';
+import { FLAG, headerBytes, TYPE } from '../wire/message.ts';
 import type { Cached } from '../stage.ts';
 import { copiedFlags, folded, type Kept } from './entry.ts';
 
@@ -25,7 +25,9 @@ export type KeepOptions = {
 export function dissect(reply: Buffer, options: KeepOptions): Kept | undefined {
   const cursor = cursorOver(reply);
   cursor.at = 2;
-  const flags = readU16(cursor) & ~copiedFlags;
+  // Others may ask for AD who get the same bytes.
+  const authentic = options.cached?.authentic === true ? FLAG.AD : 0;
+  const flags = (readU16(cursor) & ~copiedFlags) | authentic;
   readU16(cursor);
   const counts = [readU16(cursor), readU16(cursor), readU16(cursor)] as const;
   skipName(cursor);

@@ -71,7 +71,8 @@ export class CacheStage implements Stage {
     const answer = answerOf(ask, hit, ttl);
     // Whoever answers in front of this stage counts no hits and lets TTLs run down.
     if (keepTtl === true || prefetch !== undefined) return answer;
-    return { ...answer, cached: { kind: hit.kind, expiresAtMs } };
+    const authentic = (hit.entry.flags & FLAG.AD) !== 0;
+    return { ...answer, cached: { kind: hit.kind, expiresAtMs, authentic } };
   }
 
   /** An expired answer that may still be given (RFC 8767). */

@@ -11,6 +11,7 @@ type Kind = 'success' | 'denial';
 type Entry = {
   readonly kind: Kind;
   readonly bytes: Uint8Array;
+  readonly flags: number;
   /** What the records came with. */
   readonly ttlSeconds: number;
   /** Monotonic. */
@@ -101,7 +102,9 @@ export class MessageCache {
     this.#makeRoom(store, bytes.length, this.#settings[kind].entriesMax);
     const expiresAtMs = this.#now() + seconds * 1000;
     const usage = { hits: 0, hitAtMs: 0, refreshing: false, retryAtMs: 0 };
-    store.entries.set(key, { kind, bytes, ttlSeconds: seconds, expiresAtMs, failure, ...usage });
+    const { flags } = message;
+    const entry = { kind, bytes, flags, ttlSeconds: seconds, expiresAtMs, failure, ...usage };
+    store.entries.set(key, entry);
     store.bytes += bytes.length;
     return kept;
   }
