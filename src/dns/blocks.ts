@@ -106,7 +106,7 @@ function isUniform({ weights, prefer }: LoadbalanceSettings): boolean {
 async function localStages(
   { hosts, template, transfer }: PluginSettings,
   kubernetes: KubernetesStage | undefined,
-  { clock }: World,
+  world: World,
 ): Promise<Stage[]> {
   const stages: Stage[] = [];
   if (template !== undefined) {
@@ -120,7 +120,7 @@ async function localStages(
   }
   if (hosts !== undefined) {
     const { HostsStage } = await import('./plugins/hosts.ts');
-    stages.push(new HostsStage(hosts, clock));
+    stages.push(new HostsStage(hosts, world));
   }
   return stages;
 }

@@ -1,7 +1,7 @@
 /** Directives of a Corefile that change, add or log answers, each through the real server. */
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -166,6 +166,21 @@ test('hosts: a changed file counts, before the cluster as after it', async () =>
   while (!(await said(server.at, 'a.lan. A')).includes('10.0.0.7') && Date.now() < deadline);
   assert.match(await said(server.at, 'a.lan. A'), /10\.0\.0\.7/);
   assert.match(await said(server.at, `${name} A`), /10\.0\.0\.7/);
+});
+
+test('hosts: a file that cannot be read leaves what was known', async () => {
+  const file = join(dir, 'hosts-loop');
+  writeFileSync(file, '10.0.0.1 a.lan\n');
+  await using server = await start(`hosts ${file} {\n reload 20ms\n }`);
+  rmSync(file);
+  symlinkSync(file, file);
+  await new Promise((done) => setTimeout(done, 100));
+  assert.match(await said(server.at, 'a.lan. A'), /10\.0\.0\.1/);
+  rmSync(file);
+  writeFileSync(file, '10.0.0.2 a.lan\n');
+  const deadline = Date.now() + 5000;
+  while (!(await said(server.at, 'a.lan. A')).includes('10.0.0.2') && Date.now() < deadline);
+  assert.match(await said(server.at, 'a.lan. A'), /10\.0\.0\.2/);
 });
 
 test('hosts: without fallthrough a name of its zones that is not there fails', async () => {

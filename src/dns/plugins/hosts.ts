@@ -2,11 +2,14 @@
 import { readFileSync, statSync } from 'node:fs';
 
 import type { Clock } from '../../lib/clock.ts';
+import { messageOf } from '../../lib/errors.ts';
 import { canonicalIp, familyOf, ipBytes } from '../../lib/ip.ts';
+import type { Logger } from '../../lib/log.ts';
 import type { HostsSettings } from '../config/types.ts';
 import { failure, type Answer, type Answered, type Ask, type Next, type Stage } from '../stage.ts';
 import { CLASS, FLAG, RCODE, TYPE, type ResourceRecord } from '../wire/message.ts';
 import { foldCase, isWithin, labelsOf, nameOf, parseName, type Name } from '../wire/name.ts';
+import type { World } from '../world.ts';
 import { addressOfReverse } from '../zone/grammar.ts';
 
 const stageName = 'hosts';
@@ -21,15 +24,17 @@ export class HostsStage implements Stage {
   readonly name = stageName;
   readonly #settings: HostsSettings;
   readonly #clock: Clock;
+  readonly #log: Logger | undefined;
   readonly #inline: HostTable;
   #table: HostTable = emptyTable;
   #version = '';
   #changed: () => void = () => undefined;
   #cancel: (() => void) | undefined;
 
-  constructor(settings: HostsSettings, clock: Clock) {
+  constructor(settings: HostsSettings, { clock, log }: Pick<World, 'clock' | 'log'>) {
     this.#settings = settings;
     this.#clock = clock;
+    this.#log = log;
     this.#inline = parseHosts(settings.inline, settings);
     this.#read();
   }
@@ -104,14 +109,24 @@ export class HostsStage implements Stage {
     return { stage: stageName, detail: () => this.#settings.path };
   }
 
-  /** Takes the file in if it changed; one that is not there leaves what was known. */
+  /** A file that cannot be read leaves what was known. */
   #read(): void {
+    const { path } = this.#settings;
+    try {
+      this.#takeIn();
+    } catch (error) {
+      this.#log?.error({ file: path, error: messageOf(error) }, 'hosts are not read');
+    }
+  }
+
+  /** Takes the file in if it is there and changed. */
+  #takeIn(): void {
     const stat = statSync(this.#settings.path, { throwIfNoEntry: false });
     if (stat === undefined || stat.isDirectory()) return;
     const version = `${stat.mtimeMs} ${stat.size} ${stat.ino}`;
     if (version === this.#version) return;
-    this.#version = version;
     const lines = readFileSync(this.#settings.path, 'utf8').split('\n');
+    this.#version = version;
     this.#table = parseHosts(lines, this.#settings);
     this.#changed();
   }
