@@ -27,17 +27,32 @@ export class Pages {
     this.#sources = sources;
   }
 
-  /** One listener per address, however many blocks ask for it; those that are open stay so. */
+  /**
+   * One listener per address, however many blocks ask for it; those that are open stay so. When one
+   * cannot be opened, all goes on as it was.
+   */
   async turnTo(blocks: readonly Block[]): Promise<void> {
     const wanted = Map.groupBy(pagesOf(blocks, this.#sources), ({ host, port }) =>
       formatHostPort(host, port),
     );
-    for (const [at, pages] of wanted) {
-      const known = this.#open.get(at);
-      if (known !== undefined) known.pages.splice(0, Infinity, ...pages);
-      else this.#open.set(at, { server: await servePages(pages, this.#sources), pages });
-    }
+    const fresh = await this.#openMissing(wanted);
+    for (const [at, pages] of wanted) this.#open.get(at)?.pages.splice(0, Infinity, ...pages);
     for (const at of [...this.#open.keys()].filter((known) => !wanted.has(known))) this.#close(at);
+    for (const [at, listener] of fresh) this.#open.set(at, listener);
+  }
+
+  async #openMissing(wanted: ReadonlyMap<string, HttpPage[]>) {
+    const fresh: [at: string, listener: OpenListener][] = [];
+    try {
+      for (const [at, pages] of wanted) {
+        if (this.#open.has(at)) continue;
+        fresh.push([at, { server: await servePages(pages, this.#sources), pages }]);
+      }
+      return fresh;
+    } catch (error) {
+      for (const [, { server }] of fresh) closeNow(server);
+      throw error;
+    }
   }
 
   close(): void {
@@ -47,9 +62,13 @@ export class Pages {
   #close(at: string): void {
     const { server } = this.#open.get(at)!;
     this.#open.delete(at);
-    server.close();
-    server.closeAllConnections();
+    closeNow(server);
   }
+}
+
+function closeNow(server: Server): void {
+  server.close();
+  server.closeAllConnections();
 }
 
 /** One page per address and path. */

@@ -156,8 +156,15 @@ class Life {
   }
 
   async #turnTo(blocks: readonly Block[]): Promise<void> {
+    const before = this.#blocks;
     await this.sockets.turnTo(blocks);
-    await this.#pages.turnTo(blocks);
+    try {
+      await this.#pages.turnTo(blocks);
+    } catch (error) {
+      // By now the sockets answer by blocks that are about to stop.
+      if (before !== blocks) await this.sockets.turnTo(before);
+      throw error;
+    }
     for (const stage of stagesOf(blocks)) stage.start?.();
   }
 }

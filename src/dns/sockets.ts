@@ -26,6 +26,9 @@ type OpenSocket = {
   readonly threads: number;
 };
 
+/** Opened for a configuration that does not answer yet. */
+type Fresh = readonly [label: string, socket: OpenSocket];
+
 type Answering = { responder: Responder };
 
 export class Sockets {
@@ -76,23 +79,33 @@ export class Sockets {
     await Promise.all(listeners.map((listener) => listener.close()));
   }
 
-  async #openMissing(wanted: ReadonlyMap<string, readonly Served[]>) {
-    // Threads have the kept answers of one configuration: their sockets are opened anew.
+  async #openMissing(wanted: ReadonlyMap<string, readonly Served[]>): Promise<Fresh[]> {
+    const opened = await this.#openAll([...wanted].filter(([label]) => !this.#open.has(label)));
+    // Threads have the kept answers of one configuration: their sockets are opened anew. Last, because
+    // what is closed for it would be missing if another one could not be opened.
     const renewed = [...wanted].filter(([label, served]) => {
       const open = this.#open.get(label);
       return open !== undefined && (open.threads > 0 || this.#threadsFor(served) > 0);
     });
     await Promise.all(renewed.map(([label]) => this.#close(label)));
-    const missing = [...wanted].filter(([label]) => !this.#open.has(label));
-    const opening = missing.map(async ([label, served]) => {
-      return [label, await this.#openOne(label, served)] as const;
+    try {
+      return [...opened, ...(await this.#openAll(renewed))];
+    } catch (error) {
+      await closeAll(opened);
+      throw error;
+    }
+  }
+
+  /** All of them or none. */
+  async #openAll(missing: readonly (readonly [string, readonly Served[]])[]): Promise<Fresh[]> {
+    const opening = missing.map(async ([label, served]): Promise<Fresh> => {
+      return [label, await this.#openOne(label, served)];
     });
     const settled = await Promise.allSettled(opening);
     const opened = settled.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : []));
     const failed = settled.find((one) => one.status === 'rejected');
     if (failed === undefined) return opened;
-    const listeners = opened.flatMap(([, socket]) => socket.listeners);
-    await Promise.all(listeners.map((listener) => listener.close()));
+    await closeAll(opened);
     throw failed.reason;
   }
 
@@ -130,6 +143,11 @@ export class Sockets {
     const tls = tlsOf(served);
     if (tls !== undefined) for (const listener of socket.listeners) listener.renew?.(tls);
   }
+}
+
+async function closeAll(opened: readonly Fresh[]): Promise<void> {
+  const listeners = opened.flatMap(([, socket]) => socket.listeners);
+  await Promise.all(listeners.map((listener) => listener.close()));
 }
 
 /**

@@ -1,7 +1,8 @@
 /** A changed Corefile while the server runs. */
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { connect } from 'node:net';
+import { once } from 'node:events';
+import { connect, createServer } from 'node:net';
 import { join } from 'node:path';
 import { after, before, beforeEach, test } from 'node:test';
 
@@ -209,6 +210,33 @@ test('[D98] a file that cannot be used is counted, and all goes on as it was', a
   fire();
   await until(async () => (await ttlOf(at)) === 9);
   assert.equal(server.counters.reload.failed, 3);
+});
+
+test('[D98] a page that cannot be opened leaves the old blocks at work, and what changes is seen', async () => {
+  const taken = createServer().listen(18_992, '127.0.0.1');
+  await once(taken, 'listening');
+  open.push(async () => void taken.close());
+  const { server, at, fire } = await start(corefile());
+  const pages = 'health 127.0.0.1:18993\n prometheus 127.0.0.1:18992';
+  writeFileSync(path, corefile({ ttl: 9, more: pages }));
+  fire();
+  await until(() => server.counters.reload.failed === 1);
+  assert.equal(await ttlOf(at), 30);
+  await assert.rejects(fetch('http://127.0.0.1:18993/health'));
+  const ports = [{ name: 'http', port: 80 }];
+  await createService(client, { namespace: 'ns', name: 'new' }, { clusterIP: '10.96.0.5', ports });
+  await until(async () => (await ask(at, 'new.ns.svc.cluster.local. A')).answers.length === 1);
+});
+
+test('[D98] threads too answer on when another socket cannot be opened', async () => {
+  const { server, at, fire } = await start(corefile({ more: 'multisocket 2' }));
+  writeFileSync(
+    path,
+    `${corefile({ ttl: 9, more: 'multisocket 2' })}x:5301 {\n bind 192.0.2.1\n}\n`,
+  );
+  fire();
+  await until(() => server.counters.reload.failed === 1);
+  assert.equal(await ttlOf(at), 30);
 });
 
 test('[D98] sockets and pages come and go with the file', async () => {
