@@ -113,7 +113,8 @@ class Edge implements Provider {
   }
 
   release(key: string): void {
-    if (!this.#served.delete(key)) return;
+    // One that failed is asked for again.
+    if (!this.#served.delete(key) && !this.#dirty.has(key)) return;
     this.#watched = false;
     this.#dirty.add(key);
     this.#apply();
@@ -186,7 +187,8 @@ class Edge implements Provider {
   // ---- the machine
 
   #apply(): void {
-    if (this.#served.size === 0 && !this.#backend.isOpen) return;
+    const isIdle = this.#served.size === 0 && this.#dirty.size === 0;
+    if (isIdle && !this.#backend.isOpen) return;
     try {
       this.#open();
       if (!this.#watched) this.#watchNodes();
@@ -197,8 +199,8 @@ class Edge implements Provider {
       }
       if (this.#settled) this.#backend.sweep();
       this.#backend.commit();
-      this.#dirty.clear();
       this.#options.host.enter(() => this.#setAddresses());
+      this.#dirty.clear();
     } catch (error) {
       // What the kernel holds is read anew before the next change.
       this.#close();
@@ -279,7 +281,8 @@ class Edge implements Provider {
   /** Somebody else may have flushed the rules of the machine, or a change may have failed. */
   #repair(): void {
     if (this.#stopped) return;
-    if (this.#dirty.size > 0) this.#sync();
+    const failed = this.#served.size > 0 && !this.#backend.isOpen;
+    if (failed || this.#dirty.size > 0) this.#sync();
     if (!this.#backend.isOpen || !this.#backend.wasChangedByOthers()) return;
     this.#options.log.info('the ruleset of the balancer was changed by somebody else');
     this.#close();
