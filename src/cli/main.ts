@@ -18,7 +18,7 @@ void main();
 
 async function main(): Promise<void> {
   const component = components[name];
-  if (component !== undefined && !args.includes('--help')) {
+  if (component !== undefined && !args.some((arg) => arg === '--help' || arg === '-h')) {
     const { run } = await component();
     await run(args);
   } else {
