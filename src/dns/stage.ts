@@ -18,6 +18,8 @@ export type Ask = {
   /** Length of the packet it came in. */
   readonly bytes: number;
   readonly server: Asked;
+  /** How many aliases led here, each by a question of its own; absent: the client asks. */
+  readonly followed?: number;
 };
 
 /** The socket that was asked, with all its zones. */
@@ -111,6 +113,18 @@ export function whenDone<T, R>(
 /** The same ask with another question. */
 export function asking(ask: Ask, question: Question, flags: number = ask.query.flags): Ask {
   return { ...ask, query: { ...ask.query, question, flags } };
+}
+
+/** More aliases than these lead in a circle: two stages can each point into the zone of the other. */
+const followedMax = 10;
+
+/** Asks the same socket about the name that an alias leads to. */
+export function follow(ask: Ask, question: Question, flags: number = ask.query.flags): Answered {
+  const followed = (ask.followed ?? 0) + 1;
+  if (followed > followedMax) {
+    return failure(RCODE.SERVFAIL, { stage: 'server' }, 'aliases lead in a circle');
+  }
+  return ask.server.resolve({ ...asking(ask, question, flags), followed });
 }
 
 /** What of the client's query decides which answer of another server fits it (D83, D90b). */

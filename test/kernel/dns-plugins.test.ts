@@ -303,6 +303,25 @@ const templates: [template: string, question: string, want: string][] = [
   ['IN A lan {\n answer "{{ .Name }} 60 IN A {{ .Type }}"\n }', 'b.lan. A', 'SERVFAIL'],
 ];
 
+test('aliases that lead in a circle end, whoever makes them', async () => {
+  const spec = { type: 'ExternalName', externalName: 'round.lan' };
+  await createService(client, { namespace: 'shop', name: 'round' }, spec);
+  const target = 'round.shop.svc.cluster.local';
+  for (const directive of [
+    `template IN A lan {\n answer "{{ .Name }} 60 IN CNAME ${target}."\n }`,
+    `rewrite name round.lan ${target}`,
+  ]) {
+    await using server = await start(directive);
+    for (const name of ['round.lan.', `${target}.`]) {
+      const reply = await ask(server.at, `${name} A`);
+      assert.ok(reply.answers.length <= 22, `${reply.answers.length} records`);
+      assert.ok(reply.answers.every(({ type }) => type === 'CNAME'));
+    }
+    assert.equal(server.counters.panics, 0);
+    assert.match(await said(server.at, 'www.example.com. A'), /192\.0\.2\.80/);
+  }
+});
+
 for (const [template, text, want] of templates) {
   test(`template ${template.replaceAll(/\s+/g, ' ')}: ${text}`, async () => {
     await using server = await start(` template ${template}`);

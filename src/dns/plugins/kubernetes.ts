@@ -3,8 +3,8 @@ import type { KubernetesSettings, Site } from '../config/types.ts';
 import { startFeed, type Feed } from '../feed.ts';
 import { ownAddresses } from '../own-addresses.ts';
 import {
-  asking,
   failure,
+  follow,
   whenDone,
   type Answer,
   type Answered,
@@ -159,7 +159,7 @@ export class KubernetesStage implements Stage {
       };
     };
     const question = { ...query.question, name: target };
-    return whenDone(ask.server.resolve(asking(ask, question, query.flags | FLAG.RD)), finish);
+    return whenDone(follow(ask, question, query.flags | FLAG.RD), finish);
   }
 }
 

@@ -2,6 +2,7 @@
 import type { AnswerRewrite, NameMatch, RewriteRule } from '../config/types.ts';
 import {
   failure,
+  follow,
   whenDone,
   type Answer,
   type Answered,
@@ -227,8 +228,7 @@ function withTargets(rules: readonly AliasRule[], answer: Answer, ask: Ask): Ans
     const kept = [...answer.answers.slice(0, at), { ...alias, data: [target] }];
     const sources = [...answer.sources, { stage: stageName }];
     if (question.type === TYPE.CNAME) return { ...answer, answers: kept, sources };
-    const resolved = ask.server.resolve({ ...ask, query: { ...ask.query, question } });
-    return whenDone(resolved, (found) => ({
+    return whenDone(follow(ask, question), (found) => ({
       ...answer,
       answers: [...kept, ...found.answers],
       sources,

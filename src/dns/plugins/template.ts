@@ -3,8 +3,8 @@ import { messageOf } from '../../lib/errors.ts';
 import type { GoTemplate, TemplateFacts } from '../config/go-template.ts';
 import type { TemplateSettings } from '../config/types.ts';
 import {
-  asking,
   failure,
+  follow,
   type Answer,
   type Answered,
   type Ask,
@@ -106,7 +106,7 @@ async function followAliases(records: readonly ResourceRecord[], ask: Ask) {
     const isAddress = question.type === TYPE.A || question.type === TYPE.AAAA;
     if (!isAddress || record.type !== TYPE.CNAME) continue;
     const target = String(record.data[0]);
-    const found = await ask.server.resolve(asking(ask, { ...question, name: target }));
+    const found = await follow(ask, { ...question, name: target });
     answers.push(...found.answers);
     isCut ||= (found.flags & FLAG.TC) !== 0;
   }
