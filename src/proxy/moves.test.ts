@@ -74,6 +74,20 @@ test('[P12] one that comes back in another slice calls the wait off', () => {
   assert.deepEqual(empties, [], 'never told of a Service without anybody');
 });
 
+test('[P12] empty slices that come or go meanwhile do not cut the wait short', () => {
+  const { put, remove, pass, noted } = world();
+  put('a', 1);
+  put('a', 0);
+  pass(100);
+  put('b', 0);
+  remove('a');
+  pass(100);
+  assert.deepEqual(noted, ['a 1 at 0']);
+  put('b', 1);
+  pass(1000);
+  assert.deepEqual(noted, ['a 1 at 0', 'b 1 at 200']);
+});
+
 test('[P12] others that stay, another family, a slice that goes', () => {
   const { put, remove, pass, noted } = world();
   put('a', 1);

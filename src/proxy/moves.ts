@@ -34,11 +34,12 @@ export class Moves {
     if (this.#waiting.size > 0 && current !== undefined && !isEmpty(current)) {
       this.#callOff(idOf(current));
     }
-    if (old === undefined || !isEmpty(current) || isEmpty(old) || !this.#isDeserted(old)) {
+    const slice = old ?? current;
+    if (slice === undefined || !isEmpty(current) || !this.#mustWait(slice)) {
       callback();
       return;
     }
-    const id = idOf(old);
+    const id = idOf(slice);
     this.#callOff(id);
     const cancel = this.#options.clock.after(MOVE_MS, () => {
       this.#waiting.delete(id);
@@ -55,6 +56,12 @@ export class Moves {
   #callOff(id: string): void {
     this.#waiting.get(id)?.();
     this.#waiting.delete(id);
+  }
+
+  /** Whether the last endpoint left with the slice, or did so a moment ago. */
+  #mustWait(slice: EndpointSlice): boolean {
+    const left = this.#waiting.has(idOf(slice)) || !isEmpty(slice);
+    return left && this.#isDeserted(slice);
   }
 
   /** Whether no slice of its Service and family has endpoints. */
