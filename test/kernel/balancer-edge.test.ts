@@ -1,13 +1,16 @@
 /** The balancer host's rules and addresses are put right again, whatever kept us from it. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
+import { readdirSync } from 'node:fs';
 import { after, before, test } from 'node:test';
 
 import type { KubeObject } from '../../src/api/meta.ts';
 import { resources } from '../../src/api/resources.ts';
 import type { Service } from '../../src/api/types.ts';
 import { startApiServer } from '../../src/apiserver/server.ts';
+import { HostAddresses } from '../../src/balancer/edge/addresses.ts';
 import { createEdge, type EdgeHost } from '../../src/balancer/edge/edge.ts';
+import { Answering } from '../../src/balancer/layer2/answering.ts';
 import type { Provider } from '../../src/balancer/provider.ts';
 import { Informers } from '../../src/client/informer.ts';
 import { createLogger } from '../../src/lib/log.ts';
@@ -87,6 +90,14 @@ test('rules that somebody flushed come back, also when the first try fails', asy
   assert(!hasRules());
   broken = undefined;
   await eventually('the rules', hasRules);
+});
+
+test('what finds no link leaves no descriptor open, however often it is tried', () => {
+  const open = () => readdirSync('/proc/self/fd').length;
+  const before = open();
+  assert.throws(() => new HostAddresses('nowhere', []));
+  assert.throws(() => new Answering('nowhere', ['ipv4']));
+  assert.equal(open(), before);
 });
 
 test('an address that could not be taken away goes with the next try', () => {

@@ -13,6 +13,8 @@ export class HostAddresses implements Disposable {
 
   /** Made inside the host's network. `own` are addresses that are not for Services. */
   constructor(link: string, own: readonly string[]) {
+    using opened = new DisposableStack();
+    opened.use(this.#connection);
     const found = this.#connection.link(link);
     assert(found !== undefined, `the balancer host has link "${link}"`);
     this.#linkIndex = found.index;
@@ -20,6 +22,7 @@ export class HostAddresses implements Disposable {
     const all = this.#connection.addresses(found.index).filter(({ scope }) => scope === 'global');
     this.#present = new Set(all.map(({ address }) => address));
     for (const address of own) this.#present.delete(address);
+    opened.move();
   }
 
   /** Those that are missing, and those that are not wanted. */

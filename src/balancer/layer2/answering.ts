@@ -29,6 +29,8 @@ export class Answering implements Disposable {
 
   /** Takes over what an earlier run has left. */
   constructor(link: string, families: readonly ('ipv4' | 'ipv6')[]) {
+    using opened = new DisposableStack();
+    opened.use(this.#connection);
     const found = this.#connection.link(link);
     assert(found !== undefined, `the node has link "${link}"`);
     this.#linkIndex = found.index;
@@ -43,6 +45,7 @@ export class Answering implements Disposable {
     }
     const entries = this.#connection.neighbours({ linkIndex: found.index, proxy: true });
     this.#present = new Set(entries.map(({ address }) => address));
+    opened.move();
   }
 
   /** Addresses answered for now. */
