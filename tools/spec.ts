@@ -13,6 +13,12 @@ export function idsDefined(markdown: string): string[] {
   return [...new Set(ids)];
 }
 
+/** Why an item is open, where its contract says so behind `Open: `. */
+export function reasonsOpen(markdown: string): Map<string, string> {
+  const reasons = markdown.matchAll(/^- \*\*([A-Z]+\d+[a-z]?)\*\*.* Open: (.+)$/gm);
+  return new Map([...reasons].map((match) => [match[1]!, match[2]!]));
+}
+
 /** Ids that test names claim, with the files that claim them. */
 export function idsClaimed(
   sources: readonly { file: string; source: string }[],
@@ -30,7 +36,14 @@ export function idsClaimed(
 if (import.meta.main) {
   const contracts = globSync('docs/spec/*.md')
     .toSorted()
-    .map((file) => ({ name: basename(file, '.md'), ids: idsDefined(readFileSync(file, 'utf8')) }));
+    .map((file) => {
+      const markdown = readFileSync(file, 'utf8');
+      return {
+        name: basename(file, '.md'),
+        ids: idsDefined(markdown),
+        reasons: reasonsOpen(markdown),
+      };
+    });
   const tests = globSync([
     'src/**/*.{test,cases}.ts',
     'test/**/*.{test,cases}.ts',
@@ -38,10 +51,12 @@ if (import.meta.main) {
   ]).filter((file) => !file.startsWith('tools/spec'));
   const claimed = idsClaimed(tests.map((file) => ({ file, source: readFileSync(file, 'utf8') })));
   const known = new Set(contracts.flatMap((contract) => contract.ids));
-  for (const { name, ids } of contracts) {
+  for (const { name, ids, reasons } of contracts) {
     const open = ids.filter((id) => !claimed.has(id));
     console.log(`${name}: ${ids.length - open.length}/${ids.length} proven`);
-    if (open.length > 0) console.log(`  open: ${open.join(' ')}`);
+    const unexplained = open.filter((id) => !reasons.has(id));
+    if (unexplained.length > 0) console.log(`  open: ${unexplained.join(' ')}`);
+    for (const id of open) if (reasons.has(id)) console.log(`  open: ${id}: ${reasons.get(id)}`);
   }
   const unknown = [...claimed].filter(([id]) => !known.has(id));
   for (const [id, files] of unknown)
