@@ -95,7 +95,7 @@ async function begin(parts: Parts): Promise<void> {
   metrics?.follow(() => parts.serving?.proxy());
   parts.serving = await serve({ client, config, nodeName, nodes, families, observer, clock, log });
   tell(parts, { type: 'Normal', reason: 'Starting', message: '' });
-  void parts.serving.proxy().ready.then(parts.onReady);
+  void parts.serving.ready.then(parts.onReady);
 }
 
 /** kubelet and kube-proxy do the same, so that all mean the same Node. */

@@ -26,6 +26,8 @@ export type ServeOptions = {
 export type Serving = {
   /** The proxy at work now. */
   readonly proxy: () => Proxy;
+  /** Settles when the rules are in place for the first time, by whichever proxy is at work then. */
+  readonly ready: Promise<void>;
   /** Rules and connections stay. */
   readonly stop: () => Promise<void>;
 };
@@ -34,7 +36,13 @@ export type Serving = {
 export async function serve(options: ServeOptions): Promise<Serving> {
   const { nodes, nodeName, config, log } = options;
   let node = nodeAddresses(nodes.get({ name: nodeName }), config.bindAddress);
-  let proxy = await startFor(options, node);
+  const { promise: ready, resolve: settleReady } = Promise.withResolvers<void>();
+  const begin = async (addresses: NodeAddresses): Promise<Proxy> => {
+    const begun = await startFor(options, addresses);
+    void begun.ready.then(settleReady);
+    return begun;
+  };
+  let proxy = await begin(node);
   let last: Promise<unknown> = Promise.resolve();
   let stopped = false;
   // kube-proxy ends itself when its node's addresses change (P131); here only the planning does.
@@ -46,11 +54,12 @@ export async function serve(options: ServeOptions): Promise<Serving> {
     last = last.then(async () => {
       if (stopped) return;
       await proxy.stop();
-      proxy = await startFor(options, next);
+      proxy = await begin(next);
     });
   });
   return {
     proxy: () => proxy,
+    ready,
     async stop() {
       stopped = true;
       undo();
