@@ -284,6 +284,26 @@ for (const method of ['POST', 'GET'] as const) {
   });
 }
 
+test('forward over HTTPS: a server that never answers holds nothing after the time is up', async () => {
+  const server = createSecureServer(pair());
+  const streams: ServerHttp2Stream[] = [];
+  server.on('stream', (stream: ServerHttp2Stream) => {
+    streams.push(stream.on('error', () => undefined));
+  });
+  const port = await listen(server);
+  const how = `tls ${path('ca.crt')}\n tls_servername dns.test\n max_fails 0`;
+  await using dns = await forward(`https://127.0.0.1:${port}`, how);
+  assert.equal(await said(dns.at), 'SERVFAIL');
+  const deadline = Date.now() + 5000;
+  while (streams.some(({ closed }) => !closed) && Date.now() < deadline) {
+    await new Promise((done) => setTimeout(done, 20));
+  }
+  assert.ok(streams.length > 0);
+  assert.ok(streams.every(({ closed }) => closed));
+  await dns.stop();
+  server.close();
+});
+
 test('our own listeners and our own forwarder understand each other', async () => {
   await using dot = await start('tls://.:0', tls());
   await using doh = await start('https://.:0', tls());

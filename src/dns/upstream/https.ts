@@ -29,12 +29,14 @@ export class HttpsClient {
 
   /** The reply; throws `WorldError` when none comes in time. */
   ask(ask: Ask): Promise<Message> {
-    return settled(ask, (resolve, reject) => {
+    let giveUp = () => undefined as void;
+    const answered = settled(ask, (resolve, reject) => {
       // Caches on the way see equal questions as equal (RFC 8484 §4.1).
       const query = { ...ask.query, id: 0 };
       const packet = Buffer.from(ask.packet);
       packet.writeUInt16BE(0, 0);
       const stream = this.#open().request(this.#headers(packet));
+      giveUp = () => stream.close(constants.NGHTTP2_CANCEL);
       const chunks: Buffer[] = [];
       let size = 0;
       let status = 0;
@@ -42,7 +44,7 @@ export class HttpsClient {
       stream.on('error', reject);
       stream.on('data', (chunk: Buffer) => {
         size += chunk.length;
-        if (size > messageBytesMax) stream.close(constants.NGHTTP2_CANCEL);
+        if (size > messageBytesMax) reject(new Error('the reply is longer than a message'));
         else chunks.push(chunk);
       });
       stream.on('end', () => {
@@ -54,6 +56,8 @@ export class HttpsClient {
       if (this.#options.method === 'POST') stream.end(packet);
       else stream.end();
     });
+    // A stream that nobody waits for would keep a session that is closed from ending.
+    return answered.finally(() => giveUp());
   }
 
   close(): void {
@@ -83,7 +87,7 @@ export class HttpsClient {
     this.counts.opened += 1;
     const { server, tls, expireMs } = this.#options;
     const session = connect(`https://${formatHostPort(server.host, server.port)}`, tls);
-    session.setTimeout(expireMs, () => session.close());
+    session.setTimeout(expireMs, () => (session.connecting ? session.destroy() : session.close()));
     // Each request on it learns of this by an error of its own.
     session.on('error', () => session.destroy());
     session.on('goaway', () => session.close());
