@@ -22,7 +22,8 @@ export async function listenTcp(
 ): Promise<Listener> {
   const open = new Set<Connection>();
   const perClient = new Map<string, number>();
-  const server = createServer({ noDelay: true }, (socket) => {
+  // Who has asked everything may end its side, and waits for the answers.
+  const server = createServer({ noDelay: true, allowHalfOpen: true }, (socket) => {
     const client = socket.remoteAddress ?? '';
     const count = perClient.get(client) ?? 0;
     if (count >= dnsLimits.tcpConnectionsPerClientMax) {
@@ -146,7 +147,6 @@ export class Connection {
       written += this.#answer(end, written);
       this.#at = end;
       this.#answered();
-      if (this.#ending) break;
     }
     if (written > 0) this.#write(written);
     if (this.#state !== 'reading') return;

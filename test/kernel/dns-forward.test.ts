@@ -1,5 +1,7 @@
 /** Names outside the cluster: which server is asked, what comes back, what is kept. */
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { connect } from 'node:net';
 import { after, before, test } from 'node:test';
 
 import * as packet from 'dns-packet';
@@ -11,6 +13,7 @@ import {
   createNamespace,
   createService,
   exchange,
+  frame,
   loopbackUp,
   question,
   rcodes,
@@ -237,6 +240,20 @@ test('[D90b] a cut reply is asked for again over TCP, and cut anew per client', 
   const whole = await ask(server.at, 'long.example.com. A', { tcp: true });
   assert.deepEqual([whole.flag_tc, whole.answers.length], [false, 200]);
   assert.equal(upstream.asked.length, 2);
+});
+
+test('[D77] a client that sends all its questions and ends its side gets every answer', async () => {
+  await using server = await start();
+  const names = Array.from({ length: 6 }, (_, index) => `half${index}.example.com. A`);
+  const socket = connect({ ...server.at, allowHalfOpen: true });
+  const chunks: Buffer[] = [];
+  socket.on('data', (chunk: Buffer) => chunks.push(chunk));
+  socket.end(Buffer.concat(names.map((name) => frame(question(name)))));
+  await once(socket, 'end');
+  const bytes = Buffer.concat(chunks);
+  let replies = 0;
+  for (let at = 0; at < bytes.length; at += 2 + bytes.readUInt16BE(at)) replies += 1;
+  assert.equal(replies, names.length);
 });
 
 test('[D90c] ids and ports upstream do not follow each other', async () => {
