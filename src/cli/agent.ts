@@ -1,6 +1,6 @@
 import { parseComponentArgs, runComponent } from './component.ts';
 import { runAgent } from '../lab/agent.ts';
-import { version } from './version.ts';
+import { version } from '../lib/version.ts';
 
 /** The process of a node. */
 export async function run(args: string[]): Promise<void> {

@@ -3,7 +3,7 @@ import { Argument, Command, CommanderError, InvalidArgumentError, Option } from 
 import { messageOf, NotSupported, UserError, WorldError } from '../lib/errors.ts';
 import { defineDns } from './dns-command.ts';
 import { defineProxy } from './proxy-command.ts';
-import { version } from './version.ts';
+import { version } from '../lib/version.ts';
 
 /** Exit codes: 1 the world said no, 2 the person can fix it. */
 export async function runProgram(argv: string[]): Promise<void> {

@@ -1,6 +1,6 @@
 import { runStandalone } from '../proxy/standalone/run.ts';
 import type { FlagValues } from '../proxy/standalone/config.ts';
-import { version } from './version.ts';
+import { version } from '../lib/version.ts';
 
 type Options = {
   readonly config?: string;

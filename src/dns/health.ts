@@ -13,7 +13,11 @@ export type HttpPage = {
   readonly port: number;
   readonly path: string;
   readonly page: (query: URLSearchParams) => Page | Promise<Page>;
+  readonly probed?: Probed;
 };
+
+/** Told how long each answer took, or that whoever asked did not wait for it. */
+export type Probed = (ms: number, isAnswered: boolean) => void;
 
 export type Page = { readonly code: number; readonly body: string; readonly type?: string };
 
@@ -40,6 +44,10 @@ function listenerOf(pages: readonly HttpPage[]): RequestListener {
   return (request, response) => {
     const [path, query = ''] = (request.url ?? '').split('?');
     const found = pages.find((page) => page.path === path);
+    const startedMs = performance.now();
+    response.once('close', () =>
+      found?.probed?.(performance.now() - startedMs, response.writableFinished),
+    );
     const answer = found?.page(new URLSearchParams(query));
     void Promise.resolve(answer ?? { code: 404, body: '404 page not found\n' }).then(
       ({ code, body, type = 'text/plain; charset=utf-8' }) => {

@@ -47,9 +47,9 @@ export async function runDns(
   if (handsOver) await prepareNode(flags.nodeLocal.host, log);
   const server = await serve(configuration, {
     ...more,
-    clientFor: async (api) => {
+    clientFor: async (api, onRequest) => {
       const credentials = await credentialsFor(api, kubeconfig, env);
-      return createHttpClient({ ...credentials, userAgent: 'fairlead-dns' });
+      return createHttpClient({ ...credentials, userAgent: 'fairlead-dns', onRequest });
     },
     log,
     hostSearch: parseSearchList(readResolvConf()),

@@ -5,7 +5,7 @@ import { formatHostPort } from '../lib/ip.ts';
 import type { Block } from './blocks.ts';
 import type { HostPort } from './config/types.ts';
 import type { DnsCounters } from './counters.ts';
-import { servePages, type HttpPage, type Page } from './health.ts';
+import { servePages, type HttpPage, type Page, type Probed } from './health.ts';
 
 export type PageSources = {
   readonly counters: DnsCounters;
@@ -74,13 +74,16 @@ function closeNow(server: Server): void {
 /** One page per address and path. */
 function pagesOf(blocks: readonly Block[], sources: PageSources): readonly HttpPage[] {
   const pages = new Map<string, HttpPage>();
-  const add = (at: HostPort, path: string, page: HttpPage['page']) =>
-    pages.set(`${at.host} ${at.port} ${path}`, { ...at, path, page });
+  const add = (at: HostPort, path: string, page: HttpPage['page'], more: Partial<HttpPage> = {}) =>
+    pages.set(`${at.host} ${at.port} ${path}`, { ...at, path, page, ...more });
   for (const { settings } of blocks) {
     const { health, ready, prometheus } = settings.plugins;
     const explained = prometheus ?? health;
     if (explained !== undefined) add(explained.at, '/explain', sources.explain(blocks));
-    if (health !== undefined) add(health.at, '/health', () => ({ code: 200, body: 'OK' }));
+    if (health !== undefined) {
+      const probed: Probed = (ms, isAnswered) => sources.counters.probed(ms, isAnswered);
+      add(health.at, '/health', () => ({ code: 200, body: 'OK' }), { probed });
+    }
     if (ready !== undefined) add(ready.at, '/ready', () => readyPage(sources));
     if (prometheus !== undefined) {
       add(prometheus.at, '/metrics', async () => {

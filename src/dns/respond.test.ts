@@ -4,7 +4,8 @@ import { test } from 'node:test';
 import * as fc from 'fast-check';
 
 import type { Block } from './blocks.ts';
-import { DnsCounters } from './counters.ts';
+import { VIA } from './answer-counts.ts';
+import { SocketCounts } from './counters.ts';
 import { FastPath } from './kept/fast-path.ts';
 import { AnswerKeeper } from './kept/keeper.ts';
 import { bytesOf } from './kept/raw-query.ts';
@@ -47,7 +48,7 @@ function responder(podRecords: 'insecure' | 'verified' = 'insecure'): {
   /** Answers from the same data, and keeps nothing. */
   forgetful: Pick<Responder, 'respond'>;
   data: ZoneData;
-  counters: DnsCounters;
+  counters: SocketCounts;
   hits: () => number;
 } {
   const nowMs = () => 0;
@@ -79,7 +80,7 @@ function responder(podRecords: 'insecure' | 'verified' = 'insecure'): {
     synced: feed.synced,
     plain: { keeper, data, shuffles: true, alsoReads: [] },
   };
-  const counters = new DnsCounters();
+  const counters = new SocketCounts();
   const options = {
     zones: [{ zone: root, block }],
     label: 'dns://:53',
@@ -101,7 +102,7 @@ function responder(podRecords: 'insecure' | 'verified' = 'insecure'): {
     return reply;
   };
   const chainOnly = { ...options, zones: [{ zone: root, block: { ...block, plain: undefined } }] };
-  const forgetful = new Responder({ ...chainOnly, counters: new DnsCounters() });
+  const forgetful = new Responder({ ...chainOnly, counters: new SocketCounts() });
   return { responder: { respond }, forgetful, data, counters, hits: () => hits };
 }
 
@@ -112,7 +113,7 @@ function kept(fast: FastPath, packet: Uint8Array, transport: 'udp' | 'tcp'): Buf
   const output = Buffer.alloc(6000);
   const out = { ...bytesOf(output), at: before, room: 0, roomMax: 5000 };
   const range = { start: before, end: before + packet.length };
-  const length = fast.answer(bytesOf(input), range, transport, out);
+  const length = fast.answer(bytesOf(input), range, VIA[transport], out);
   return length === 0 ? undefined : output.subarray(before, before + length);
 }
 
@@ -429,8 +430,14 @@ test('[D102] every answer is counted once, by transport, type and rcode', () => 
       sender,
     );
   }
-  assert.deepEqual(counters.answers(), [
-    { transport: 'udp', type: TYPE.A, rcode: 0, count: 3 },
-    { transport: 'tcp', type: TYPE.A, rcode: 3, count: 3 },
+  const { served, dropped } = counters.answers();
+  assert.equal(dropped.total, 0);
+  assert.deepEqual(served.responses, [
+    { plugin: 'kubernetes', rcode: 0, count: 3 },
+    { plugin: 'kubernetes', rcode: 3, count: 3 },
+  ]);
+  assert.deepEqual(served.requests, [
+    { proto: 'udp', family: '1', type: 'A', count: 3 },
+    { proto: 'tcp', family: '1', type: 'A', count: 3 },
   ]);
 });

@@ -1,6 +1,7 @@
 /** From a packet to its reply: read, put to the chain of its zone, written as its sender can take it. */
+import { isIpv6, pluginNumber, VIA } from './answer-counts.ts';
 import type { Block, Plain } from './blocks.ts';
-import type { DnsCounters } from './counters.ts';
+import type { SocketCounts } from './counters.ts';
 import { parseQuery, replyOpt, udpRoom, type Edns, type Parsed, type Query } from './query.ts';
 import {
   failure,
@@ -35,7 +36,7 @@ export type ResponderOptions = {
   readonly label: string;
   /** The address it is bound to. */
   readonly host: string;
-  readonly counters: DnsCounters;
+  readonly counters: SocketCounts;
   /** Monotonic. */
   readonly nowMs: () => number;
 };
@@ -44,6 +45,25 @@ export type ResponderOptions = {
 export type LongReply = Buffer & { readonly rest?: readonly Buffer[] };
 
 type Reply = LongReply | undefined;
+
+/** Who made a reply, for metrics: the stage, or nobody before the zones were asked. */
+type MadeBy = { readonly stage: string; readonly dropped: boolean };
+
+const dropped: MadeBy = { stage: 'server', dropped: true };
+
+type Made = { readonly bytes: Reply; readonly by: MadeBy };
+
+function made({ sources }: Answer, bytes: Reply): Made {
+  return { bytes, by: { stage: sources[0]?.stage ?? 'server', dropped: false } };
+}
+
+/** What is counted of a question beside its reply. */
+type Counted = {
+  readonly parsed: Parsed;
+  readonly transport: Transport;
+  readonly from: Sender;
+  readonly bytes: number;
+};
 
 /** What answers on one socket. */
 export class Responder {
@@ -63,17 +83,18 @@ export class Responder {
   respond(packet: Uint8Array, transport: Transport, from: Sender): Reply | Promise<Reply> {
     const parsed = parseQuery(packet);
     if (parsed.kind === 'drop') return undefined;
-    if (parsed.kind === 'refuse') return this.#count(parsed, transport, refusal(parsed));
+    const count = { parsed, transport, from, bytes: packet.length };
+    if (parsed.kind === 'refuse') return this.#count(count, refusal(parsed), dropped);
     const block = this.#blockOf(parsed.query.question);
     const query = capped(parsed.query, block?.settings.plugins.bufsize);
     const bytesMax = transport === 'udp' ? udpRoom(query.edns) : messageBytesMax;
     const ask = { query, transport, from, bytes: packet.length, server: this.#asked };
     const { nowMs, counters } = this.#options;
     const startedMs = nowMs();
-    const reply = this.#reply(ask, block, bytesMax);
-    return whenDone(reply, (bytes) => {
-      counters.requestSeconds.observe((nowMs() - startedMs) / 1000);
-      return bytes && this.#count(parsed, transport, bytes);
+    const made = this.#reply(ask, block, bytesMax);
+    return whenDone(made, (reply) => {
+      counters.seconds.observe((nowMs() - startedMs) / 1000);
+      return reply.bytes && this.#count(count, reply.bytes, reply.by);
     });
   }
 
@@ -99,28 +120,36 @@ export class Responder {
     return (type === TYPE.DS && parent !== undefined ? parent : matching[0])?.block;
   }
 
-  #count(parsed: Parsed, transport: Transport, reply: Buffer): Buffer {
-    const type = parsed.kind === 'query' ? parsed.query.question.type : 0;
-    this.#options.counters.answered({
-      transport: transport === 'udp' ? 'udp' : 'tcp',
-      type,
+  #count({ parsed, transport, from, bytes }: Counted, reply: LongReply, by: MadeBy): LongReply {
+    const query = parsed.kind === 'query' ? parsed.query : undefined;
+    const family = isIpv6(from.address) ? VIA.ipv6 : 0;
+    this.#options.counters.own.answered({
+      via: family | (transport === 'udp' ? VIA.udp : VIA.tcp),
+      type: query?.question.type ?? 0,
       rcode: reply[3]! & 0xf,
+      plugin: pluginNumber(by.stage),
+      dnssecOk: query?.edns?.dnssecOk === true,
+      requestBytes: bytes,
+      replyBytes: (reply.rest ?? []).reduce((sum, { length }) => sum + length, reply.length),
+      dropped: by.dropped,
     });
     return reply;
   }
 
-  #reply(ask: Ask, block: Block | undefined, bytesMax: number): Reply | Promise<Reply> {
+  #reply(ask: Ask, block: Block | undefined, bytesMax: number): Made | Promise<Made> {
     const { query } = ask;
-    if (query.edns !== undefined && query.edns.version !== 0) return error(query, RCODE.BADVERS);
-    if (block === undefined) return error(query, RCODE.REFUSED);
+    const isUnknown = query.edns !== undefined && query.edns.version !== 0;
+    if (isUnknown) return { bytes: error(query, RCODE.BADVERS), by: dropped };
+    if (block === undefined) return { bytes: error(query, RCODE.REFUSED), by: dropped };
     const { plain } = block;
     plain?.data?.noteReads();
     const answered = block.chain(ask);
-    const reply = encoded(query, answered, bytesMax);
-    if (plain !== undefined && !(answered instanceof Promise) && reply instanceof Buffer) {
-      keep(plain, query, answered, reply);
+    if (answered instanceof Promise) {
+      return answered.then((answer) => made(answer, encoded(query, answer, bytesMax)));
     }
-    return reply;
+    const bytes = encoded(query, answered, bytesMax);
+    if (plain !== undefined && bytes !== undefined) keep(plain, query, answered, bytes);
+    return made(answered, bytes);
   }
 }
 
@@ -149,11 +178,9 @@ function rcodeIsFailure({ flags }: Answer): boolean {
   return rcodeOf({ flags }) !== RCODE.NOERROR && rcodeOf({ flags }) !== RCODE.NXDOMAIN;
 }
 
-function encoded(query: Query, answered: Answered, bytesMax: number): Reply | Promise<Reply> {
-  return whenDone(answered, (answer) => {
-    if (answer.isTransfer === true) return transferred(query, answer);
-    return answer.dropped === true ? undefined : encodeMessage(message(query, answer), bytesMax);
-  });
+function encoded(query: Query, answer: Answer, bytesMax: number): Reply {
+  if (answer.isTransfer === true) return transferred(query, answer);
+  return answer.dropped === true ? undefined : encodeMessage(message(query, answer), bytesMax);
 }
 
 /** Bytes of records in one message of a transfer, before names are compressed. */

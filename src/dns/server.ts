@@ -227,7 +227,7 @@ function explainer(
     return explainPage({
       resolve: (ask) => sockets.resolve(ask),
       zones: kubernetes?.onlyZones,
-      client: api && (await world.clientFor(api)),
+      client: api && (await world.clientFor(api, (facts) => world.counters.api.requested(facts))),
       podResolver,
       hostSearch: world.hostSearch.map((name) => formatName(name).slice(0, -1)),
     });

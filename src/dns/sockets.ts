@@ -4,7 +4,7 @@ import { formatHostPort } from '../lib/ip.ts';
 import type { Logger } from '../lib/log.ts';
 import type { Block, Plain } from './blocks.ts';
 import type { HostPort, Site } from './config/types.ts';
-import type { DnsCounters } from './counters.ts';
+import type { DnsCounters, SocketCounts } from './counters.ts';
 import { FastPath, type KeptSource } from './kept/fast-path.ts';
 import { Responder } from './respond.ts';
 import type { TlsListenSettings } from './secure/tls-options.ts';
@@ -115,7 +115,8 @@ export class Sockets {
     const { counters, log } = this.#world;
     const handle = handlerOf(answering, counters, log);
     const threads = this.#threadsFor(served);
-    const how = { handle, kept: keptBy(label, served), world: this.#world, workers: threads };
+    const kept = keptBy(label, served);
+    const how = { handle, kept, world: this.#world, workers: threads, counts: counters.of(label) };
     const { port, listeners, fast } = await listenAt(served, how);
     return { at: { host: site.host, port }, listeners, answering, fast, threads };
   }
@@ -130,7 +131,8 @@ export class Sockets {
   #responderOf(label: string, served: readonly Served[]): Responder {
     const zones = served.map(({ site: { zone }, block }) => ({ zone, block }));
     const { host } = served[0]!.site;
-    const { counters, clock } = this.#world;
+    const { clock, counters: all } = this.#world;
+    const counters = all.of(label);
     return new Responder({ zones, label, host, counters, nowMs: () => clock.monotonicMs() });
   }
 
@@ -168,10 +170,10 @@ function sourcesOf(kept: readonly Plain[], { random }: World): KeptSource[] {
   });
 }
 
-function fastPathOf(kept: readonly Plain[], world: World): FastPath {
+function fastPathOf({ kept, world, counts }: How): FastPath {
   const { counters, clock, log } = world;
   return new FastPath(sourcesOf(kept, world), {
-    counts: counters.own,
+    counts: counts.own,
     nowMs: () => clock.monotonicMs(),
     failed: (error) => {
       counters.panics += 1;
@@ -188,6 +190,7 @@ type How = {
   readonly handle: Handle;
   readonly kept: readonly Plain[];
   readonly world: World;
+  readonly counts: SocketCounts;
   readonly workers: number;
 };
 
@@ -217,9 +220,9 @@ async function listenAt(served: readonly Served[], how: How): Promise<Opened> {
 
 /** UDP and TCP on the same port, which the kernel chooses for one of them if it is 0. */
 async function listenBoth({ host, port }: HostPort, how: How, triesLeft = 5): Promise<Opened> {
-  const { handle, kept, world } = how;
+  const { handle, world } = how;
   const { handsOver = false } = world;
-  const fast = fastPathOf(kept, world);
+  const fast = fastPathOf(how);
   const udp = await listenUdpHow({ host, port }, how, fast);
   try {
     const tcp = await listenTcp({ host, port: udp.port, handsOver }, handle, world.clock, fast);
@@ -234,7 +237,7 @@ async function listenBoth({ host, port }: HostPort, how: How, triesLeft = 5): Pr
 
 async function listenUdpHow(
   at: HostPort,
-  { handle, kept, world: { counters, handsOver = false }, workers }: How,
+  { handle, kept, counts: counters, world: { handsOver = false }, workers }: How,
   fast: FastPath,
 ): Promise<Listener> {
   if (workers === 0) return listenUdp({ ...at, handsOver }, handle, fast);

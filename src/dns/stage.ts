@@ -68,6 +68,15 @@ export type Answered = Answer | Promise<Answer>;
 
 export type Next = (ask: Ask) => Answered;
 
+/** One row of the metrics page. */
+export type StageMetric = {
+  readonly name: string;
+  readonly help: string;
+  readonly kind: 'counter' | 'gauge';
+  readonly labels: Readonly<Record<string, string>>;
+  readonly value: number;
+};
+
 export type Stage = {
   /** The name of its directive. */
   readonly name: string;
@@ -76,6 +85,8 @@ export type Stage = {
   isReady?(): boolean;
   /** Whom to call when what it answers may have changed; absent: it never does by itself. */
   tell?(changed: () => void): void;
+  /** What it counts for itself, given the labels that its block has. */
+  metrics?(where: { readonly server: string; readonly view: string }): readonly StageMetric[];
   /** Called once the server listens. */
   start?(): void;
   stop?(): void | Promise<void>;

@@ -4,6 +4,7 @@ import { createServer, type Socket } from 'node:net';
 import type { Clock } from '../lib/clock.ts';
 import { WorldError } from '../lib/errors.ts';
 import { formatHostPort } from '../lib/ip.ts';
+import { isIpv6, VIA } from './answer-counts.ts';
 import type { Out } from './kept/entry.ts';
 import type { FastPath } from './kept/fast-path.ts';
 import { bytesOf, type Bytes } from './kept/raw-query.ts';
@@ -74,6 +75,7 @@ export class Connection {
   readonly #clock: Clock;
   readonly #fast: FastPath | undefined;
   readonly #from: Sender;
+  readonly #via: number;
   /** Received and not answered: what is in `#bytes` from `#at` on. */
   #bytes: Bytes = none;
   #at = 0;
@@ -90,6 +92,7 @@ export class Connection {
     this.#fast = fast;
     const { remoteAddress: address = '', remotePort: port = 0 } = socket;
     this.#from = { address, port };
+    this.#via = VIA.tcp | (isIpv6(address) ? VIA.ipv6 : 0);
   }
 
   /** Answers until the client goes, falls silent or breaks the rules; never throws. */
@@ -178,7 +181,7 @@ export class Connection {
     out.at = at + 2;
     range.start = this.#at + 2;
     range.end = end;
-    const length = this.#fast.answer(this.#bytes, range, 'tcp', out);
+    const length = this.#fast.answer(this.#bytes, range, this.#via, out);
     if (length === 0) return 0;
     outgoing.writeUInt16BE(length, at);
     return 2 + length;

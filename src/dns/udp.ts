@@ -3,6 +3,7 @@ import { onReadableAtOnce } from '../kernel/ffi/libc.ts';
 import { batchMax, datagramBytesMax, UdpBatch } from '../kernel/ffi/udp-batch.ts';
 import { messageOf, WorldError } from '../lib/errors.ts';
 import { formatHostPort } from '../lib/ip.ts';
+import { VIA } from './answer-counts.ts';
 import type { Out } from './kept/entry.ts';
 import type { FastPath } from './kept/fast-path.ts';
 import { bytesOf, type Bytes } from './kept/raw-query.ts';
@@ -106,7 +107,12 @@ class UdpListener implements Listener {
       this.#range.start = batch.startOf(slot);
       this.#range.end = this.#range.start + batch.lengthOf(slot);
       this.#out.at = batch.nextReply;
-      const length = this.#fast.answer(this.#input, this.#range, 'udp', this.#out);
+      const length = this.#fast.answer(
+        this.#input,
+        this.#range,
+        batch.isIpv6(slot) ? VIA.ipv6 : VIA.udp,
+        this.#out,
+      );
       if (length > 0) {
         batch.reply(slot, length);
         return;

@@ -1,5 +1,6 @@
 /** What the stages of all blocks share with the world outside the configuration. */
 import type { Client } from '../client/client.ts';
+import type { RequestFacts } from '../client/http-client.ts';
 import type { Clock } from '../lib/clock.ts';
 import type { Logger } from '../lib/log.ts';
 import type { ApiSettings } from './config/types.ts';
@@ -9,7 +10,11 @@ import type { Name } from './wire/name.ts';
 export type World = {
   /** Another process of this user may have the same sockets. */
   readonly handsOver?: boolean;
-  readonly clientFor: (api: ApiSettings) => Client | Promise<Client>;
+  /** The client tells of every request it makes. */
+  readonly clientFor: (
+    api: ApiSettings,
+    onRequest: (facts: RequestFacts) => void,
+  ) => Client | Promise<Client>;
   readonly counters: DnsCounters;
   readonly clock: Clock;
   /** The search list of this machine. */

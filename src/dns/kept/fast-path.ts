@@ -1,5 +1,5 @@
 /** The way of a question whose answer is kept: no object is made, nothing is decoded. */
-import type { AnswerCounts } from '../answer-counts.ts';
+import { pluginNumber, VIA, type AnswerCounts, type AnswerKind } from '../answer-counts.ts';
 import type { Out } from './entry.ts';
 import { KeptAnswers } from './kept-answers.ts';
 import { newRawQuery, readRawQuery, roomOf, type Bytes } from './raw-query.ts';
@@ -23,6 +23,9 @@ export type FastPathOptions = {
 /** Where in its buffer a packet stands. */
 type Range = { readonly start: number; readonly end: number };
 
+const own = pluginNumber('kubernetes');
+const cache = pluginNumber('cache');
+
 /** The upper end of the range leaves every record in its place. */
 const inOrder = () => 1 - Number.EPSILON;
 
@@ -32,7 +35,16 @@ export class FastPath {
   readonly #failed: (error: unknown) => void;
   #kept: readonly KeptAnswers[] = [];
   readonly #query = newRawQuery();
-  readonly #counted = { transport: 'udp' as 'udp' | 'tcp', type: 0, rcode: 0 };
+  readonly #counted: AnswerKind = {
+    via: 0,
+    type: 0,
+    rcode: 0,
+    plugin: 0,
+    dnssecOk: false,
+    requestBytes: 0,
+    replyBytes: 0,
+    dropped: false,
+  };
 
   constructor(sources: readonly KeptSource[], { counts, nowMs, failed }: FastPathOptions) {
     this.#failed = failed;
@@ -46,35 +58,39 @@ export class FastPath {
     this.#kept = sources.map(({ store, random }) => new KeptAnswers(store, random ?? inOrder));
   }
 
-  /** Writes the reply to the query in `packet`, counted, and says how long it is; 0: not kept. */
-  answer(packet: Bytes, range: Range, transport: 'udp' | 'tcp', out: Out): number {
+  /**
+   * Writes the reply to the query in `packet`, counted, and says how long it is; 0: not kept. `via` is
+   * made of bits of `VIA`.
+   */
+  answer(packet: Bytes, range: Range, via: number, out: Out): number {
     try {
-      return this.#answer(packet, range, transport, out);
+      return this.#answer(packet, range, via, out);
     } catch (error) {
       this.#failed(error);
       return 0;
     }
   }
 
-  #answer(packet: Bytes, range: Range, transport: 'udp' | 'tcp', out: Out): number {
+  #answer(packet: Bytes, range: Range, via: number, out: Out): number {
     const query = this.#query;
     if (!readRawQuery(packet, range.start, range.end, query)) return 0;
-    out.room = transport === 'tcp' ? out.roomMax : Math.min(roomOf(query), out.roomMax);
+    const overTcp = (via & VIA.tcp) !== 0;
+    out.room = overTcp ? out.roomMax : Math.min(roomOf(query), out.roomMax);
     for (const kept of this.#kept) {
       const length = kept.answer(packet, query, this.#nowMs(), out);
       if (length === 0) continue;
-      this.#count(packet.view.getUint16(query.questionEnd - 4), transport, out);
+      const counted = this.#counted;
+      counted.via = via;
+      counted.type = packet.view.getUint16(query.questionEnd - 4);
+      counted.rcode = out.bytes[out.at + 3]! & 0xf;
+      counted.plugin = kept.kind === 'own' ? own : cache;
+      counted.dnssecOk = query.dnssecOk;
+      counted.requestBytes = range.end - range.start;
+      counted.replyBytes = length;
+      this.#counts.answered(counted);
       if (kept.kind !== 'own') this.#counts.hit(kept.kind);
       return length;
     }
     return 0;
-  }
-
-  #count(type: number, transport: 'udp' | 'tcp', out: Out): void {
-    const counted = this.#counted;
-    counted.transport = transport;
-    counted.type = type;
-    counted.rcode = out.bytes[out.at + 3]! & 0xf;
-    this.#counts.answered(counted);
   }
 }

@@ -1,6 +1,14 @@
 /** `autopath`: the search list of the client is gone through here, in one question (D103). */
 import type { AutopathSettings } from '../config/types.ts';
-import { asking, type Answer, type Answered, type Ask, type Next, type Stage } from '../stage.ts';
+import {
+  asking,
+  type Answer,
+  type Answered,
+  type Ask,
+  type Next,
+  type Stage,
+  type StageMetric,
+} from '../stage.ts';
 import { RCODE, rcodeOf, TYPE, type ResourceRecord } from '../wire/message.ts';
 import { foldCase, isWithin, nameBytesMax, root, type Name } from '../wire/name.ts';
 
@@ -18,6 +26,12 @@ export class AutopathStage implements Stage {
 
   constructor(options: AutopathOptions) {
     this.#options = options;
+  }
+
+  metrics({ server }: { readonly server: string }): readonly StageMetric[] {
+    const help = 'Questions whose search list was gone through here';
+    const name = 'coredns_autopath_success_total';
+    return [{ name, help, kind: 'counter', labels: { server }, value: this.successes }];
   }
 
   answer(ask: Ask, next: Next): Answered {

@@ -6,7 +6,15 @@ import { messageOf } from '../../lib/errors.ts';
 import { canonicalIp, familyOf, ipBytes } from '../../lib/ip.ts';
 import type { Logger } from '../../lib/log.ts';
 import type { HostsSettings } from '../config/types.ts';
-import { failure, type Answer, type Answered, type Ask, type Next, type Stage } from '../stage.ts';
+import {
+  failure,
+  type Answer,
+  type Answered,
+  type Ask,
+  type Next,
+  type Stage,
+  type StageMetric,
+} from '../stage.ts';
 import { CLASS, FLAG, RCODE, TYPE, type ResourceRecord } from '../wire/message.ts';
 import { foldCase, isWithin, labelsOf, nameOf, parseName, type Name } from '../wire/name.ts';
 import type { World } from '../world.ts';
@@ -28,6 +36,8 @@ export class HostsStage implements Stage {
   readonly #inline: HostTable;
   #table: HostTable = emptyTable;
   #version = '';
+  /** When the file was changed that is in use. */
+  #changedAtMs = 0;
   #changed: () => void = () => undefined;
   #cancel: (() => void) | undefined;
 
@@ -41,6 +51,30 @@ export class HostsStage implements Stage {
 
   tell(changed: () => void): void {
     this.#changed = changed;
+  }
+
+  metrics(): readonly StageMetric[] {
+    const tables = [this.#table, this.#inline];
+    const lists = tables.flatMap(({ addresses, names }) => [
+      ...addresses.values(),
+      ...names.values(),
+    ]);
+    return [
+      {
+        name: 'coredns_hosts_entries',
+        help: 'Names and addresses known',
+        kind: 'gauge',
+        labels: { hostsfile: this.#settings.path },
+        value: lists.reduce((sum, { length }) => sum + length, 0),
+      },
+      {
+        name: 'coredns_hosts_reload_timestamp_seconds',
+        help: 'When the hosts file in use was changed',
+        kind: 'gauge',
+        labels: {},
+        value: this.#changedAtMs / 1000,
+      },
+    ];
   }
 
   start(): void {
@@ -127,6 +161,7 @@ export class HostsStage implements Stage {
     if (version === this.#version) return;
     const lines = readFileSync(this.#settings.path, 'utf8').split('\n');
     this.#version = version;
+    this.#changedAtMs = stat.mtimeMs;
     this.#table = parseHosts(lines, this.#settings);
     this.#changed();
   }

@@ -41,7 +41,7 @@ export async function makeKubernetes(
     const more = { owned: multicluster, isMulticluster: true, localAddresses };
     zones.push(createZones(imports, { ...settings, ...more }));
   }
-  const client = await world.clientFor(settings.api);
+  const client = await world.clientFor(settings.api, (facts) => counters.api.requested(facts));
   const watchPods = settings.podRecords === 'verified';
   const feed = startFeed({ client, data, imports, settings, watchPods, counters, clock, log });
   void feed.synced.then(() => log?.info(data.counts, 'synced'));

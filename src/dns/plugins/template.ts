@@ -10,6 +10,7 @@ import {
   type Ask,
   type Next,
   type Stage,
+  type StageMetric,
 } from '../stage.ts';
 import { CLASS, FLAG, RCODE, TYPE, type ResourceRecord } from '../wire/message.ts';
 import { foldCase, formatName, isWithin, type Name } from '../wire/name.ts';
@@ -20,16 +21,35 @@ import { plainAddress } from './acl.ts';
 const source = { stage: 'template' };
 
 export function templateStage(templates: readonly TemplateSettings[]): Stage {
+  /** By zone of the template, and class and type that were asked. */
+  const counts = new Map<string, number>();
+  const count = ({ Zone, Class, Type }: TemplateFacts) => {
+    // Types come from clients: those without a name share a row, as in CoreDNS.
+    const key = `${Zone} ${Class} ${Type.startsWith('TYPE') ? '' : Type}`;
+    counts.set(key, (counts.get(key) ?? 0) + 1);
+  };
   const answer = (ask: Ask, next: Next): Answered => {
     for (const template of templates) {
       const found = matchOf(template, ask);
       if (found === 'other') continue;
+      if (found !== 'failed') count(found);
       if (found === 'failed') return failure(RCODE.SERVFAIL, source);
       return answerFrom(template, found, ask);
     }
     return next(ask);
   };
-  return { name: 'template', answer };
+  const metrics: Stage['metrics'] = ({ server, view }) =>
+    [...counts].map(([key, value]): StageMetric => {
+      const [zone = '', ofClass = '', type = ''] = key.split(' ');
+      return {
+        name: 'coredns_template_matches_total',
+        help: 'Questions that a template fits',
+        kind: 'counter',
+        labels: { server, zone, view, class: ofClass, type },
+        value,
+      };
+    });
+  return { name: 'template', answer, metrics };
 }
 
 /** `other`: the next one may fit. `failed`: the zone is ours, and no pattern matches. */

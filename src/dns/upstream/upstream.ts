@@ -5,9 +5,10 @@ import { readFileSync } from 'node:fs';
 import type { Clock } from '../../lib/clock.ts';
 import { WorldError } from '../../lib/errors.ts';
 import type { ForwardSettings, TlsFiles } from '../config/types.ts';
+import { Histogram } from '../counters.ts';
 import { dnsLimits } from '../limits.ts';
 import { encodeMessage } from '../wire/encode.ts';
-import { CLASS, FLAG, TYPE, type Message, type Question } from '../wire/message.ts';
+import { CLASS, FLAG, rcodeOf, TYPE, type Message, type Question } from '../wire/message.ts';
 import { nameBytesMax } from '../wire/name.ts';
 import { withinBailiwick } from './bailiwick.ts';
 import { askUdp, type Ask } from './exchange.ts';
@@ -31,7 +32,9 @@ export class Upstream {
   #keepsCase = true;
   #cancelProbe: (() => void) | undefined;
   #stopped = false;
-  readonly counts = { probesFailed: 0 };
+  readonly counts = { probesFailed: 0, datagrams: 0 };
+  /** Until it answered, by response code, with CoreDNS's bounds. */
+  readonly seconds = new Map<number, Histogram>();
 
   constructor(server: Server, settings: ForwardSettings, clock: Clock) {
     this.server = server;
@@ -55,8 +58,10 @@ export class Upstream {
 
   /** The reply; a failure is followed by probes until the server answers again. */
   async ask(question: Question, options: ForwardOptions, timeoutMs: number): Promise<Message> {
+    const startedMs = this.#clock.monotonicMs();
     try {
       const reply = await this.#exchange(question, options, timeoutMs);
+      this.#timed(rcodeOf(reply), this.#clock.monotonicMs() - startedMs);
       this.shunnedUntilMs = 0;
       return { ...withinBailiwick(reply), questions: [question] };
     } catch (error) {
@@ -66,6 +71,12 @@ export class Upstream {
       }
       throw error;
     }
+  }
+
+  #timed(rcode: number, ms: number): void {
+    const seconds = this.seconds.get(rcode) ?? new Histogram(16, 0.00025);
+    this.seconds.set(rcode, seconds);
+    seconds.observe(ms / 1000);
   }
 
   stop(): void {
@@ -119,6 +130,7 @@ export class Upstream {
       : question.name;
     const query = queryFor({ ...question, name }, options);
     const ask = this.#askFor(query, timeoutMs);
+    this.counts.datagrams += 1;
     const first = await askUdp(ask, this.#settings.sourceAddress);
     const isAsAsked = !this.#keepsCase || isRepeated(query, first);
     const isCut = (first.flags & FLAG.TC) !== 0;

@@ -3,7 +3,7 @@ import { parentPort, workerData } from 'node:worker_threads';
 
 import { onReadableAtOnce } from '../../kernel/ffi/libc.ts';
 import { datagramBytesMax, type UdpBatch } from '../../kernel/ffi/udp-batch.ts';
-import { AnswerCounts } from '../answer-counts.ts';
+import { AnswerCounts, VIA } from '../answer-counts.ts';
 import type { Out } from '../kept/entry.ts';
 import { FastPath } from '../kept/fast-path.ts';
 import { bytesOf } from '../kept/raw-query.ts';
@@ -66,7 +66,7 @@ function serve(batch: UdpBatch, fast: FastPath): () => void {
     range.start = batch.startOf(slot);
     range.end = range.start + batch.lengthOf(slot);
     out.at = batch.nextReply;
-    const length = fast.answer(input, range, 'udp', out);
+    const length = fast.answer(input, range, batch.isIpv6(slot) ? VIA.ipv6 : VIA.udp, out);
     if (length > 0) batch.reply(slot, length);
     return length > 0;
   };

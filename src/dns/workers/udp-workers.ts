@@ -2,7 +2,7 @@
 import { Worker } from 'node:worker_threads';
 
 import { WorldError } from '../../lib/errors.ts';
-import type { DnsCounters } from '../counters.ts';
+import type { SocketCounts } from '../counters.ts';
 import type { AnswerKeeper } from '../kept/keeper.ts';
 import type { Handle, Listener } from '../udp.ts';
 import type { Asked, FromWorker, Reply, ToWorker, WorkerStart } from './protocol.ts';
@@ -12,7 +12,7 @@ export type WorkersOptions = {
   readonly port: number;
   readonly workers: number;
   readonly handle: Handle;
-  readonly counters: DnsCounters;
+  readonly counters: SocketCounts;
   /** What is not kept comes to this thread. */
   readonly kept: readonly { readonly keeper: AnswerKeeper; readonly shuffles: boolean }[];
 };

@@ -38,6 +38,8 @@ const WORD = {
 const MESSAGE_LENGTH = 14;
 const iovecWords = 4;
 const nameBytes = 32;
+/** The third word of an IPv4 address that is mapped into IPv6, after two of zeros (RFC 4291 §2.5.5.2). */
+const mappedWord = new Uint32Array(Uint8Array.of(0, 0, 0xff, 0xff).buffer)[0]!;
 /** Room for one IPV6_PKTINFO, padded. */
 const controlBytes = 64;
 
@@ -60,6 +62,7 @@ export class UdpBatch {
   /** Where replies are written, from `nextReply` on. */
   readonly output = Buffer.allocUnsafeSlow(batchMax * slotBytes);
   readonly #names = Buffer.alloc((batchMax + 1) * nameBytes);
+  readonly #nameWords = new Uint32Array(this.#names.buffer, this.#names.byteOffset);
   readonly #controls = Buffer.alloc((batchMax + 1) * controlBytes);
   readonly #late = Buffer.allocUnsafeSlow(lateBytesMax);
   readonly #received = vector(batchMax);
@@ -141,6 +144,14 @@ export class UdpBatch {
       address: formatIp(isMapped ? bytes.subarray(12) : bytes),
       port: name.readUInt16BE(2),
     };
+  }
+
+  /** Whether an IPv6 client sent it; IPv4 may come to an IPv6 socket. Makes nothing, for every datagram. */
+  isIpv6(slot: number): boolean {
+    if (this.#received.words[slot * HEADER.words + WORD.nameLength] !== sockaddrBytes) return false;
+    const words = this.#nameWords;
+    const at = (slot * nameBytes + 8) >> 2;
+    return words[at + 2] !== mappedWord || words[at + 1] !== 0 || words[at] !== 0;
   }
 
   /** Where in `output` the next reply is to be written. */

@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { packageFile } from '../lib/package-root.ts';
+import { packageFile } from './package-root.ts';
 
 /** The version of package.json. */
 export const version = (
