@@ -5,6 +5,7 @@ import { createSocket, type Socket as UdpSocket } from 'node:dgram';
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { before, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 
 import * as packet from 'dns-packet';
 
@@ -231,6 +232,7 @@ for (const { family, own, from } of [
   test(`a server on all addresses answers from the one that was asked, ${family}`, async () => {
     const prefix = family === 'IPv4' ? 32 : 128;
     execFileSync('ip', ['address', 'add', `${own}/${prefix}`, 'dev', 'lo', 'nodad']);
+    await becomesLocal(own);
     const hosts = family === 'IPv4' ? ['0.0.0.0', '::'] : ['::'];
     for (const [host, workers] of hosts.flatMap(
       (host) =>
@@ -253,6 +255,16 @@ for (const { family, own, from } of [
       }
     }
   });
+}
+
+/** The kernel adds the local route of an IPv6 address from a work queue; packets before it are lost. */
+async function becomesLocal(address: string): Promise<void> {
+  const deadline = Date.now() + 10_000;
+  const route = () => execFileSync('ip', ['route', 'get', address], { encoding: 'utf8' });
+  while (!route().startsWith('local ')) {
+    assert.ok(Date.now() < deadline, `${address} has no local route`);
+    await sleep(10);
+  }
 }
 
 async function firstMessage(socket: UdpSocket): Promise<Buffer> {
