@@ -2,6 +2,7 @@
 import { parseArgs } from 'node:util';
 import { messageOf, UserError } from '../lib/errors.ts';
 import type { LabPaths } from '../lab/paths.ts';
+import { reportError } from './report-error.ts';
 
 /** EX_CONFIG of sysexits.h: starting again would not help, so the supervisor does not. */
 const hopeless = 78;
@@ -27,6 +28,7 @@ export async function runComponent(name: string, work: () => Promise<void>): Pro
   try {
     await work();
   } catch (error) {
+    if (process.stderr.isTTY) process.exit(reportError(error));
     const { createLogger } = await import('../lib/log.ts');
     const facts =
       error instanceof UserError

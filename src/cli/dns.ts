@@ -1,5 +1,5 @@
-import { UserError } from '../lib/errors.ts';
 import { runComponent } from './component.ts';
+import { reportError } from './report-error.ts';
 import { runDns } from '../dns/main.ts';
 import { podResolvConf } from '../node/environment/resolv-conf.ts';
 
@@ -10,8 +10,6 @@ export async function run(args: string[]): Promise<void> {
   try {
     await runDns(args);
   } catch (error) {
-    if (!(error instanceof UserError)) throw error;
-    console.error(error.hint === undefined ? error.message : `${error.message}\n  ${error.hint}`);
-    process.exitCode = 2;
+    process.exitCode = reportError(error);
   }
 }

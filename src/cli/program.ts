@@ -1,9 +1,9 @@
 /** The commands a person types, their help and how a failure is shown. */
 import { Argument, Command, CommanderError, InvalidArgumentError, Option } from 'commander';
-import { messageOf, NotSupported, UserError, WorldError } from '../lib/errors.ts';
 import { defineDns } from './dns-command.ts';
 import { defineProxy } from './proxy-command.ts';
 import { version } from '../lib/version.ts';
+import { reportError } from './report-error.ts';
 
 /** Exit codes: 1 the world said no, 2 the person can fix it. */
 export async function runProgram(argv: string[]): Promise<void> {
@@ -184,19 +184,7 @@ function report(error: unknown): number {
     // Commander has printed it already; its code is 0 for help and version.
     return error.exitCode === 0 ? 0 : 2;
   }
-  if (error instanceof UserError) {
-    console.error(error.message);
-    if (error.hint !== undefined) console.error(`  ${error.hint}  [${error.code}]`);
-    else console.error(`  [${error.code}]`);
-    return 2;
-  }
-  if (error instanceof WorldError || error instanceof NotSupported) {
-    console.error(`${error.message}  [${error.code}]`);
-    if (error.cause !== undefined) console.error(`  ${messageOf(error.cause)}`);
-    return 1;
-  }
-  console.error(error);
-  return 1;
+  return reportError(error);
 }
 
 function wholeNumber(text: string): number {
