@@ -16,6 +16,7 @@ import { LoopStage } from './plugins/loop.ts';
 import type { TransferOptions } from './plugins/transfer.ts';
 import { chainOf, type Next, type Stage } from './stage.ts';
 import { UpstreamPool } from './upstream/pool.ts';
+import { messageBytesMax } from './wire/message.ts';
 import type { World } from './world.ts';
 import type { ZoneData } from './zone/zone-data.ts';
 
@@ -39,6 +40,8 @@ export type Plain = {
   readonly data: ZoneData | undefined;
   /** Whether addresses change places. */
   readonly shuffles: boolean;
+  /** The longest reply over UDP, whatever clients take. */
+  readonly udpBytesMax: number;
   /** What every answer rests on besides. */
   readonly alsoReads: readonly number[];
 };
@@ -168,7 +171,7 @@ function outsideStages({ plugins, sites }: ServerBlock, world: World): Stage[] {
 }
 
 /** Directives that treat equal questions unequally, or want to see each. */
-const unequal = ['acl', 'autopath', 'bufsize', 'log'] as const;
+const unequal = ['acl', 'autopath', 'log'] as const;
 
 /** The place among the versions of kept answers that stands for hosts files. */
 const hostsPlace = 0;
@@ -194,6 +197,7 @@ function plainOf(
     keeper,
     data: zones?.data,
     shuffles: plugins.loadbalance !== undefined,
+    udpBytesMax: plugins.bufsize ?? messageBytesMax,
     alsoReads: changing.length === 0 ? [] : [hostsPlace],
   };
 }

@@ -78,7 +78,7 @@ function responder(podRecords: 'insecure' | 'verified' = 'insecure'): {
     stages,
     chain: chainOf(stages),
     synced: feed.synced,
-    plain: { keeper, data, shuffles: true, alsoReads: [] },
+    plain: { keeper, data, shuffles: true, udpBytesMax: 65_535, alsoReads: [] },
   };
   const counters = new SocketCounts();
   const options = {
@@ -89,7 +89,7 @@ function responder(podRecords: 'insecure' | 'verified' = 'insecure'): {
     nowMs,
   };
   const inner = new Responder(options);
-  const fast = new FastPath([{ store: keeper.store, random }], {
+  const fast = new FastPath([{ store: keeper.store, random, udpBytesMax: 65_535 }], {
     counts: counters.own,
     nowMs,
     failed: rethrow,

@@ -165,8 +165,8 @@ function keptBy(label: string, served: readonly Served[]): readonly Plain[] {
 }
 
 function sourcesOf(kept: readonly Plain[], { random }: World): KeptSource[] {
-  return kept.map(({ keeper, shuffles }) => {
-    return { store: keeper.store, random: shuffles ? random : undefined };
+  return kept.map(({ keeper, shuffles, udpBytesMax }) => {
+    return { store: keeper.store, random: shuffles ? random : undefined, udpBytesMax };
   });
 }
 

@@ -12,6 +12,7 @@ import * as packet from 'dns-packet';
 import { resources } from '../../src/api/resources.ts';
 import type { KubeObject } from '../../src/api/meta.ts';
 import type { Client } from '../../src/client/client.ts';
+import type { DnsCounters } from '../../src/dns/counters.ts';
 import { parseSearchList } from '../../src/dns/upstream/servers.ts';
 import {
   ask,
@@ -371,6 +372,12 @@ test('acl: the first policy that fits decides', async () => {
   );
 });
 
+/** How many questions were not answered by a kept answer. */
+function counted(counters: DnsCounters): number {
+  const { counts } = counters.of('dns://127.0.0.1:0').seconds;
+  return counts.reduce((sum, count) => sum + count, 0);
+}
+
 test('[D74] bufsize caps what goes out over UDP, whatever the client takes', async () => {
   const endpoints = Array.from({ length: 60 }, (_, index) => `10.244.9.${index + 1}`);
   await createService(
@@ -379,7 +386,7 @@ test('[D74] bufsize caps what goes out over UDP, whatever the client takes', asy
     { clusterIP: 'None', ports: [http] },
   );
   await createSlice(client, { namespace: 'shop', name: 'big' }, { endpoints });
-  const args = ['big.shop.svc.cluster.local', 'A', '+bufsize=4096', '+ignore'];
+  const args = ['big.shop.svc.cluster.local', 'A', '+bufsize=4096', '+ignore', '+nocookie'];
   await using free = await start('');
   assert.match(await dig(free.at, ...args), /flags: qr aa rd;.*ANSWER: 60,[^]*udp: 4096/);
   await using capped = await start('bufsize 600');
@@ -387,7 +394,20 @@ test('[D74] bufsize caps what goes out over UDP, whatever the client takes', asy
   assert.match(text, /flags: qr aa tc rd;/);
   assert.match(text, /udp: 600/);
   assert.ok(Number(/MSG SIZE\s+rcvd: (\d+)/.exec(text)![1]) <= 600);
-  assert.match(await dig(capped.at, ...args, '+tcp'), /ANSWER: 60,/);
+  // What was whole over TCP is kept, and is still too long; what is short is kept as well.
+  for (let turn = 0; turn < 3; turn += 1) {
+    assert.match(await dig(capped.at, ...args, '+tcp'), /ANSWER: 60,[^]*udp: 600/);
+    assert.match(await dig(capped.at, ...args), /flags: qr aa tc rd;[^]*udp: 600/);
+  }
+  const short = ['web.shop.svc.cluster.local', 'A', '+bufsize=4096', '+nocookie'];
+  const slow = () => counted(capped.counters);
+  assert.match(await dig(capped.at, ...short), /ANSWER: 1,[^]*udp: 600/);
+  const before = slow();
+  for (let turn = 0; turn < 3; turn += 1) {
+    assert.match(await dig(capped.at, ...short), /ANSWER: 1,[^]*udp: 600/);
+  }
+  assert.ok(before > 0);
+  assert.equal(slow(), before, 'kept answers are not timed');
 });
 
 test('[D81] without loadbalance the order of addresses stays, with it it changes', async () => {

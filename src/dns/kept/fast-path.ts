@@ -10,6 +10,8 @@ export type KeptSource = {
   readonly store: Store;
   /** Between 0 and 1, for the order of addresses; absent: they stay as they are. */
   readonly random: (() => number) | undefined;
+  /** Longer replies over UDP than this are not for anyone, whatever the client takes (`bufsize`). */
+  readonly udpBytesMax: number;
 };
 
 export type FastPathOptions = {
@@ -33,7 +35,7 @@ export class FastPath {
   readonly #counts: AnswerCounts;
   readonly #nowMs: () => number;
   readonly #failed: (error: unknown) => void;
-  #kept: readonly KeptAnswers[] = [];
+  #kept: readonly { readonly answers: KeptAnswers; readonly udpBytesMax: number }[] = [];
   readonly #query = newRawQuery();
   readonly #counted: AnswerKind = {
     via: 0,
@@ -55,7 +57,9 @@ export class FastPath {
 
   /** Answers from there from now on; no two of them know the same question. */
   use(sources: readonly KeptSource[]): void {
-    this.#kept = sources.map(({ store, random }) => new KeptAnswers(store, random ?? inOrder));
+    this.#kept = sources.map(({ store, random, udpBytesMax }) => {
+      return { answers: new KeptAnswers(store, random ?? inOrder), udpBytesMax };
+    });
   }
 
   /**
@@ -75,8 +79,10 @@ export class FastPath {
     const query = this.#query;
     if (!readRawQuery(packet, range.start, range.end, query)) return 0;
     const overTcp = (via & VIA.tcp) !== 0;
-    out.room = overTcp ? out.roomMax : Math.min(roomOf(query), out.roomMax);
-    for (const kept of this.#kept) {
+    const asSent = query.udpBytes;
+    for (const { answers: kept, udpBytesMax } of this.#kept) {
+      query.udpBytes = Math.min(asSent, udpBytesMax);
+      out.room = overTcp ? out.roomMax : Math.min(roomOf(query), out.roomMax);
       const length = kept.answer(packet, query, this.#nowMs(), out);
       if (length === 0) continue;
       const counted = this.#counted;

@@ -8,8 +8,12 @@ export type WorkerStart = {
   readonly port: number;
   /** Beside other sockets on the same port. */
   readonly reusePort: boolean;
-  /** Kept answers, and whether addresses in them change places. */
-  readonly kept: readonly { readonly memory: SharedArrayBuffer; readonly shuffles: boolean }[];
+  /** Kept answers, whether addresses in them change places, and how long they may be over UDP. */
+  readonly kept: readonly {
+    readonly memory: SharedArrayBuffer;
+    readonly shuffles: boolean;
+    readonly udpBytesMax: number;
+  }[];
   readonly counts: SharedArrayBuffer;
   /** Of the main thread: its monotonic clock counts from there. */
   readonly timeOrigin: number;

@@ -43,8 +43,9 @@ try {
 
 function fastPath(): FastPath {
   const ahead = performance.timeOrigin - start.timeOrigin;
-  const sources = start.kept.map(({ memory, shuffles }) => {
-    return { store: openStore(memory), random: shuffles ? Math.random : undefined };
+  const sources = start.kept.map(({ memory, shuffles, udpBytesMax }) => {
+    const random = shuffles ? Math.random : undefined;
+    return { store: openStore(memory), random, udpBytesMax };
   });
   return new FastPath(sources, {
     counts: new AnswerCounts(start.counts),

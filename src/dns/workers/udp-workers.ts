@@ -14,7 +14,9 @@ export type WorkersOptions = {
   readonly handle: Handle;
   readonly counters: SocketCounts;
   /** What is not kept comes to this thread. */
-  readonly kept: readonly { readonly keeper: AnswerKeeper; readonly shuffles: boolean }[];
+  readonly kept: readonly (Omit<WorkerStart['kept'][number], 'memory'> & {
+    readonly keeper: AnswerKeeper;
+  })[];
 };
 
 /** Settles when all of them listen. */
@@ -60,7 +62,9 @@ class WorkerThread {
     const workerData: WorkerStart = {
       host,
       ...at,
-      kept: kept.map(({ keeper, shuffles }) => ({ memory: keeper.store.memory, shuffles })),
+      kept: kept.map(({ keeper, shuffles, udpBytesMax }) => {
+        return { memory: keeper.store.memory, shuffles, udpBytesMax };
+      }),
       counts: counters.forWorker().memory,
       timeOrigin: performance.timeOrigin,
     };
