@@ -189,8 +189,15 @@ function importInformer(shared: Shared, imports: ZoneData): Informer<Held<Servic
 
 const triggerAnnotation = 'endpoints.kubernetes.io/last-change-trigger-time';
 
-/** When the pods changed, from where the time to here is counted (D104). */
+/** On slices of headless Services, by whoever makes them from a selector. */
+const headlessLabel = 'service.kubernetes.io/headless';
+
+/**
+ * When the pods changed, from where the time to here is counted (D104); only where answers show pods, as
+ * in CoreDNS: those of other Services stay the same.
+ */
 function triggerTimeOf({ metadata }: EndpointSlice): number | undefined {
+  if (metadata.labels?.[headlessLabel] === undefined) return undefined;
   const at = Date.parse(metadata.annotations?.[triggerAnnotation] ?? '');
   return Number.isNaN(at) ? undefined : at;
 }

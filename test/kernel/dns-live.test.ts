@@ -335,6 +335,41 @@ test('[D102 D104] metrics carry CoreDNS names', async () => {
   assert.ok(line(`${programming}{${kind},le="0.001"}`));
 });
 
+test('[D102 D104] a change of pods is timed from its stamp, where a headless Service shows them', async () => {
+  await using server = await startServer({ client, metrics: local(19_155) });
+  await server.synced;
+  const stamp = 'endpoints.kubernetes.io/last-change-trigger-time';
+  const slice = (name: string, labels: Record<string, string>) =>
+    client.create(
+      resources.endpointslices,
+      object({
+        metadata: {
+          name,
+          namespace: 'ns',
+          labels: { 'kubernetes.io/service-name': 'timed', ...labels },
+          annotations: { [stamp]: new Date(Date.now() - 5000).toISOString() },
+        },
+        addressType: 'IPv4',
+        endpoints: [{ addresses: ['10.244.7.1'] }],
+        ports: [],
+      }),
+    );
+  await slice('timed-1', {});
+  await slice('timed-2', { 'service.kubernetes.io/headless': '' });
+  const name = 'coredns_kubernetes_dns_programming_duration_seconds';
+  const want = `${name}_count{service_kind="headless_with_selector"} 1`;
+  const deadline = Date.now() + 5000;
+  let text = '';
+  while (!text.includes(want) && Date.now() < deadline) {
+    text = (await statusOf(19_155, '/metrics'))[1];
+  }
+  assert.ok(text.split('\n').includes(want), want);
+  const sum = Number(/_sum\{service_kind="headless_with_selector"\} (\S+)/.exec(text)?.[1]);
+  assert.ok(sum >= 5 && sum < 11, `${sum} s`);
+  for (const one of ['ns/timed-1', 'ns/timed-2'])
+    await remove(client, resources.endpointslices, one);
+});
+
 test('one wildcard address takes both families, over UDP and TCP', async () => {
   await using server = await startServer({ client, listen: [{ host: '::', port: 0 }] });
   await server.synced;
