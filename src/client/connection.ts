@@ -186,7 +186,8 @@ function limitTime(
 function watchOver(session: ClientHttp2Session): void {
   let answered = true;
   const timer = setInterval(() => {
-    if (session.connecting) return;
+    // Destroyed, it may take a while until it says that it is closed; a ping would throw here.
+    if (session.connecting || session.destroyed) return;
     if (!answered) session.destroy(new Error('the server stopped answering'));
     else if (!session.closed) {
       answered = false;

@@ -3,6 +3,7 @@ import { test } from 'node:test';
 import { resources } from '../api/resources.ts';
 import { failure } from '../api/status.ts';
 import type { ConfigMap } from '../api/types.ts';
+import { systemClock, type Clock } from '../lib/clock.ts';
 import type { Client, List, WatchEvent, WatchOptions } from './client.ts';
 import { Informer } from './informer.ts';
 
@@ -192,6 +193,37 @@ test('a failing server is asked again, with pauses', async () => {
   informer.stop();
   assert.ok(asked.every((what) => what === 'list'));
   assert.equal(informer.hasSynced, false);
+});
+
+test('once the server is back for one informer, it is asked for all at once', async () => {
+  let back = false;
+  const pauses: (() => void)[] = [];
+  const client = {
+    async list() {
+      if (!back) throw failure(503, 'ServiceUnavailable', 'away');
+      return { items: [], resourceVersion: '1' };
+    },
+    async *watch(_: unknown, { signal }: WatchOptions) {
+      yield* [];
+      await new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve()));
+    },
+  } as unknown as Client;
+  const clock: Clock = {
+    ...systemClock,
+    after(_ms, callback) {
+      pauses.push(callback);
+      return () => undefined;
+    },
+  };
+  using first = new Informer<ConfigMap>({ client, resource: resources.configmaps, clock });
+  using second = new Informer<ConfigMap>({ client, resource: resources.configmaps, clock });
+  first.start();
+  second.start();
+  await until(() => pauses.length === 2);
+  back = true;
+  // Only the first one's pause is over; the second one's never would be.
+  pauses[0]!();
+  await until(() => first.hasSynced && second.hasSynced);
 });
 
 test('an own write is seen at once, and not undone by older news', async () => {

@@ -135,7 +135,10 @@ export class Informer<T extends KubeObject> {
     while (!this.#abort.signal.aborted) {
       const startedAt = this.#clock.monotonicMs();
       try {
-        if (this.#mustList) await this.#relist();
+        if (this.#mustList) {
+          await this.#relist();
+          this.#wakeOthers();
+        }
         if (await this.#follow()) failures = 0;
       } catch (error) {
         if (this.#abort.signal.aborted) return;
@@ -189,6 +192,7 @@ export class Informer<T extends KubeObject> {
     let any = false;
     for await (const event of events) {
       if (this.#abort.signal.aborted) return any;
+      if (!any) this.#wakeOthers();
       any = true;
       this.#apply(event);
     }
@@ -252,11 +256,33 @@ export class Informer<T extends KubeObject> {
     const fullMs = Math.min(limits.watchRetryMsMax, limits.watchRetryMs * 2 ** (failures - 1));
     const { promise, resolve } = Promise.withResolvers<void>();
     const cancel = this.#clock.after(fullMs * (0.5 + random() / 2), resolve);
+    const sleepers = sleepersOf(this.#options.client);
+    sleepers.add(resolve);
     this.#wake = resolve;
     await promise;
     this.#wake = undefined;
+    sleepers.delete(resolve);
     cancel();
   }
+
+  /**
+   * The server is back for one: it is back for all. After a time without it, a node must not end the
+   * pods it lost seconds before its rules stop leading to them.
+   */
+  #wakeOthers(): void {
+    for (const wake of sleepersOf(this.#options.client)) wake();
+  }
+}
+
+/** Informers that wait before they try the server again, by their connection to it. */
+const sleepersByClient = new WeakMap<Client, Set<() => void>>();
+
+function sleepersOf(client: Client): Set<() => void> {
+  const known = sleepersByClient.get(client);
+  if (known !== undefined) return known;
+  const made = new Set<() => void>();
+  sleepersByClient.set(client, made);
+  return made;
 }
 
 /** One informer per resource, shared by everything in a process. */
