@@ -1,7 +1,7 @@
 /** A cluster in memory, its real API, the real DNS server in front, and a client that is not ours. */
 import { execFile, execFileSync } from 'node:child_process';
 import { createSocket } from 'node:dgram';
-import { connect, createServer, type Socket } from 'node:net';
+import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
 import { promisify } from 'node:util';
 
 import * as packet from 'dns-packet';
@@ -264,8 +264,6 @@ export async function startUpstream(
     const reply = replyTo(bytes, 'udp');
     if (reply !== undefined) udp.send(reply, from.port, from.address);
   });
-  await new Promise<void>((resolve) => udp.bind(0, host, resolve));
-  const { port } = udp.address();
   const connections = new Set<Socket>();
   const tcp = createServer((socket) => {
     connections.add(socket);
@@ -276,7 +274,10 @@ export async function startUpstream(
       if (reply !== undefined) socket.write(frame(reply));
     });
   });
-  await new Promise<void>((resolve) => tcp.listen(port, host, resolve));
+  // TCP chooses: many of its ports are in use by the other ends of connections, of UDP's hardly any.
+  await new Promise<void>((resolve) => tcp.listen(0, host, resolve));
+  const { port } = tcp.address() as AddressInfo;
+  await new Promise<void>((resolve) => udp.bind(port, host, resolve));
   return {
     address: `${host}:${port}`,
     asked,
